@@ -1,0 +1,152 @@
+"""Tiny fake data sets in the layout of every real one, for tests that have no real data.
+
+Each function writes one folder under the path it is given and returns the root that a reader takes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from scipy.io import savemat
+
+from reidkit.attributes import DUKE, MARKET, Schema
+
+MARKET_NAMES = {
+    "bounding_box_train": [f"{pid:04d}_c{cam}s1_{10 * cam:06d}_01.jpg" for pid in (2, 7, 10, 11, 12) for cam in (1, 2)],
+    "query": [f"{pid:04d}_c1s1_000100_00.jpg" for pid in (1, 3, 4)],
+    "bounding_box_test": [
+        "0001_c1s1_000101_01.jpg",  # same camera as its query: the rule removes it
+        "0001_c2s1_000102_01.jpg",
+        "0003_c1s1_000103_01.jpg",  # the only image of 3, same camera: no valid match
+        "0000_c3s1_000104_01.jpg",
+        "-1_c1s1_000105_01.jpg",
+    ],
+}
+
+
+def image(path: Path, seed: int = 0, size: tuple[int, int] = (16, 32)) -> Path:
+    """Write one noise image, width x height, in the format of its ending."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def market(root: Path) -> Path:
+    """Market-1501: 5 training people; queries 1, 3, 4; of these 3 and 4 have no valid match; a stray file."""
+    for folder, names in MARKET_NAMES.items():
+        for seed, name in enumerate(names):
+            image(root / folder / name, seed)
+        (root / folder / "Thumbs.db").write_bytes(b"stray")
+    return root
+
+
+def synthetic(root: Path) -> Path:
+    """The synthetic layout: Market's folders, attributes, and synthetic.csv with orientation and frame."""
+    market(root)
+    rows = []
+    for folder, names in MARKET_NAMES.items():
+        for k, name in enumerate(names):
+            pid, cam = name.split("_")[:2]
+            rows.append((f"{folder}/{name}", int(pid), int(cam[1]), folder, 100 + k, k % 8))
+    columns = ["path", "pid", "camid", "split", "frame", "orientation"]
+    pd.DataFrame(rows, columns=columns).to_csv(root / "synthetic.csv", index=False)
+    attribute_mat(root / "market_attribute.mat")
+    return root
+
+
+def market_lists(root: Path) -> Path:
+    """Market-1501 as lists of names without images, in root/market_lists."""
+    folder = root / "market_lists"
+    folder.mkdir(parents=True)
+    for part, (name, files) in zip(("train", "query", "test"), MARKET_NAMES.items(), strict=True):
+        lines = [f"{file.split('_')[0]},{name}/{file}" for file in files]
+        (folder / f"market1501_{part}.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def duke(root: Path) -> Path:
+    """DukeMTMC-reID: training people 1 and 8, query 2, gallery 2 and the distractor 5000."""
+    names = {
+        "bounding_box_train": ["0001_c1_f0000100.jpg", "0001_c2_f0000200.jpg", "0008_c8_f0000300.jpg"],
+        "query": ["0002_c1_f0000400.jpg"],
+        "bounding_box_test": ["0002_c2_f0000500.jpg", "5000_c5_f0000600.jpg"],
+    }
+    for folder, files in names.items():
+        for seed, name in enumerate(files):
+            image(root / folder / name, seed)
+    return root
+
+
+def viper(root: Path, *, original: bool = False, people: int = 8) -> Path:
+    """VIPeR: PETA's archive with Label.txt, or the original cam_a and cam_b. Person 0 is a real person."""
+    for pid in range(people):
+        for cam, angle in ((1, 45), (2, 90)):
+            name = f"cam_{'ab'[cam - 1]}/{pid:03d}_{angle}.bmp" if original else f"archive/{pid:03d}_{angle}_{cam}.bmp"
+            image(root / name, pid)
+    if not original:
+        labels(root / "archive" / "Label.txt", range(people), width=3)
+    return root
+
+
+def pku(root: Path, people: int = 6) -> Path:
+    """PKU-ReID: two cameras with eight orientations each."""
+    for pid in range(1, people + 1):
+        for cam in (1, 2):
+            for side in range(1, 9):
+                image(root / f"{pid:03d}_{cam:02d}_{side}.png", pid)
+    return root
+
+
+def towncentre(root: Path, people: int = 6) -> Path:
+    """TownCentre: person k has k + 1 images; all but the last are labelled, and one label has no image."""
+    for pid in range(people):
+        for frame in range(pid + 1):
+            image(root / "archive" / f"{pid}_{100 + frame}.jpg", frame)
+    labels(root / "archive" / "Label.txt", [*range(people - 1), 99], width=1)
+    return root
+
+
+def labels(path: Path, pids: range | list[int], width: int) -> Path:
+    """PETA's Label.txt: odd pids wear a hat, the others sneakers under their long name."""
+    words = ["personalMale footwearSneakers", "personalFemale accessoryHat"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{pid:0{width}d} {words[pid % 2]}\n" for pid in pids))
+    return path
+
+
+def table(file: Path, **columns: list[object]) -> Path:
+    """A table of one's own with two training and two test people; keywords add or replace columns."""
+    names = [f"images/{k}.png" for k in range(6)]
+    for seed, name in enumerate(names):
+        image(file.parent / name, seed)
+    fixed: dict[str, list[object]] = {
+        "path": list(names),
+        "pid": [1, 1, 2, 3, 3, 4],
+        "split": ["train", "train", "train", "query", "gallery", "gallery"],
+    }
+    frame = pd.DataFrame({**fixed, **columns})
+    frame.to_parquet(file) if file.suffix == ".parquet" else frame.to_csv(file, index=False)
+    return file
+
+
+def attribute_mat(
+    file: Path,
+    schema: Schema = MARKET,
+    pids: tuple[tuple[int, ...], tuple[int, ...]] = ((2, 7, 10, 11, 12), (1, 3, 4)),
+    values: dict[tuple[str, str], list[int]] | None = None,
+) -> Path:
+    """An attribute file as published: codes from 1, ids as text, the fields of test in another order.
+
+    values: (split, column) -> codes, where they are not to be all 1.
+    """
+    struct = {}
+    for split, ids, order in (("train", pids[0], schema.columns), ("test", pids[1], schema.columns[::-1])):
+        part = {c: np.array((values or {}).get((split, c), [1] * len(ids)), dtype=np.uint8) for c in order}
+        struct[split] = {**part, "image_index": np.array([f"{pid:04d}" for pid in ids], dtype=object)}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    savemat(file, {"duke_attribute" if schema is DUKE else "market_attribute": struct})
+    return file
