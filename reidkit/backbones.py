@@ -1,0 +1,126 @@
+"""Backbones: AlexNet and the ResNet family as (feature map, channels, stride), random or pretrained."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision import models
+
+from .images import InputError
+
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+BACKBONES = ("alexnet", *RESNETS)
+
+
+class Backbone(nn.Module):
+    """Images (B, 3, H, W) to a feature map (B, channels, H / stride, W / stride).
+
+    A ResNet pads its rim and rounds up; AlexNet does not: its map has (H - 31) // stride rows.
+
+    `stages` are the steps in order, by the names papers use (`stem`, `layer1` ... or `conv1` ...), so that a system
+    can share some of them and copy the rest.
+    """
+
+    def __init__(self, name: str, stages: nn.ModuleDict, channels: int, stride: int) -> None:
+        super().__init__()
+        self.name = name
+        self.stages = stages
+        self.channels = channels
+        self.stride = stride
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images
+        for stage in self.stages.values():
+            x = stage(x)
+        return x  # (B, Z, H / stride, W / stride)
+
+
+def build(name: str = "resnet18", pretrained: str = "none", last_stride: int = 2) -> Backbone:
+    """A backbone without its classifier.
+
+    Args:
+        name: one of BACKBONES.
+        pretrained: "none" for random weights; "torchvision" for its ImageNet weights (downloaded once by
+            torchvision, which checks their hash); or the path of a local .safetensors or .pth file of the same
+            network.
+        last_stride: stride of a ResNet's last stage; 1 doubles the map's height and width (Sun et al. 2018).
+    Raises:
+        InputError: unknown name, weights that cannot be downloaded, read or do not fit.
+    """
+    if name not in BACKBONES:
+        raise InputError(f"backbone {name!r} is not known: choose one of {', '.join(BACKBONES)}.")
+    if last_stride not in (1, 2):
+        raise InputError(f"last_stride is {last_stride}: a ResNet's last stage has stride 1 or 2.")
+    network = getattr(models, name)(weights=None)
+    if pretrained != "none":
+        network.load_state_dict(weights(name, pretrained), strict=True)
+    if name == "alexnet":
+        return Backbone(name, alexnet_stages(network), channels=256, stride=32)
+    if last_stride == 1:
+        open_last_stage(network.layer4)
+    stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
+    layers = {f"layer{i}": getattr(network, f"layer{i}") for i in range(1, 5)}
+    return Backbone(name, nn.ModuleDict({"stem": stem, **layers}), network.fc.in_features, 16 * last_stride)
+
+
+def alexnet_stages(network: nn.Module) -> nn.ModuleDict:
+    """AlexNet's five convolutions, each with its ReLU and pooling."""
+    features: nn.Sequential = network.features  # type: ignore[assignment]
+    starts = [i for i, layer in enumerate(features) if isinstance(layer, nn.Conv2d)]
+    ends = [*starts[1:], len(features)]
+    return nn.ModuleDict({f"conv{n}": features[a:b] for n, (a, b) in enumerate(zip(starts, ends, strict=True), 1)})
+
+
+def open_last_stage(layer4: nn.Module) -> None:
+    """Take the down-sampling out of a ResNet's last stage; the weights stay valid."""
+    for module in layer4.modules():
+        if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
+            module.stride = (1, 1)
+
+
+def weights(name: str, source: str) -> dict[str, Tensor]:
+    """The state dict of torchvision's network `name`, from torchvision or from a local file."""
+    if source == "torchvision":
+        try:
+            state = models.get_model_weights(name).DEFAULT.get_state_dict(progress=True, check_hash=True)
+        except (URLError, OSError, RuntimeError) as error:
+            cache = Path(os.environ.get("TORCH_HOME", "~/.cache/torch")) / "hub" / "checkpoints"
+            raise InputError(
+                f"the ImageNet weights of {name} could not be downloaded ({error}): connect once, or put the file "
+                f"into {cache} or anywhere and give its path as pretrained, or train from scratch with "
+                "pretrained=none."
+            ) from None
+        return dict(state)
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise InputError(
+            f"pretrained weights {str(path)!r} are not there: give 'none', 'torchvision' or the path of an existing "
+            ".safetensors or .pth file."
+        )
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError) as error:
+        raise InputError(f"{path} holds no readable weights ({type(error).__name__}): download it again.") from None
+    except Exception as error:  # weights_only refuses anything that is more than tensors
+        raise InputError(
+            f"{path} is refused, it holds more than tensors ({type(error).__name__}): save the state dict alone, "
+            "best as .safetensors."
+        ) from None
+    own = getattr(models, name)(weights=None).state_dict()
+    state = dict(state) if isinstance(state, dict) else {}
+    # the classifier is thrown away in any case, so files without one, or with another number of classes, will do
+    head = "classifier." if name == "alexnet" else "fc."
+    state |= {key: value for key, value in own.items() if key.startswith(head)}
+    wrong = sorted(set(own) ^ set(state)) or [k for k in own if own[k].shape != state[k].shape]
+    if wrong:
+        raise InputError(
+            f"{path} does not hold a {name}: {len(wrong)} tensors are missing, extra or of another shape, "
+            f"{wrong[0]!r} for one."
+        )
+    return state

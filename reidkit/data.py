@@ -1,0 +1,227 @@
+"""Images to tensors: decoded once into memory, augmented a batch at a time, drawn P people x K images.
+
+Nothing here needs worker processes: the pixels of a whole benchmark fit in memory as uint8 (Market-1501 at
+128 x 64: 0.9 GB), and a batch is an indexing operation.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from .attributes import Attributes
+from .images import InputError
+
+Batch = dict[str, Tensor]
+
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet, which torchvision's weights were trained with
+STD = (0.229, 0.224, 0.225)
+
+
+def decode(paths: Iterable[str], height: int, width: int, *, progress: bool = False) -> Tensor:
+    """Image files to one uint8 tensor (N, 3, height, width), resized with antialiasing; a path is decoded once.
+
+    Raises:
+        InputError: files that are absent or do not decode, with the first names and their number.
+    """
+    names = list(paths)
+    unique = list(dict.fromkeys(names))
+    pixels = torch.empty(len(unique), 3, height, width, dtype=torch.uint8)
+
+    def one(i: int) -> str | None:
+        try:
+            with Image.open(unique[i]) as image:
+                small = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+        except Exception as error:  # Pillow raises many kinds for broken files; each means "does not decode"
+            reason = "is not there" if isinstance(error, FileNotFoundError) else "does not decode"
+            return f"{unique[i]} {reason}"
+        pixels[i] = torch.from_numpy(np.array(small)).permute(2, 0, 1)
+        return None
+
+    with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
+        bar = tqdm(pool.map(one, range(len(unique))), "decoding", len(unique), disable=not progress, leave=False)
+        bad = [problem for problem in bar if problem]
+    if bad:
+        raise InputError(
+            f"{len(bad)} of {len(unique)} images cannot be read: {'; '.join(bad[:3])}{' ...' if bad[3:] else ''}: "
+            "`reidkit data check` lists them; copy them again or take them out of the table."
+        )
+    place = {name: i for i, name in enumerate(unique)}
+    return pixels if len(unique) == len(names) else pixels[[place[name] for name in names]]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images in memory beside their table: what training and description read.
+
+    `label` numbers the people 0..C-1 in the order of `people`; images of anybody else have -1.
+    """
+
+    table: pd.DataFrame  # N rows, the schema of `images`
+    pixels: Tensor  # (N, 3, H, W) uint8
+    label: Tensor  # (N,) int64
+    attributes: Tensor  # (N, T) int64, -1 for missing
+    people: tuple[int, ...]  # the pid of each label
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def batch(self, index: np.ndarray) -> Batch:
+        """The images of these rows: image (B, 3, H, W) uint8; pid, label, camid, index (B,); attributes (B, T)."""
+        rows = torch.as_tensor(index)
+        return {
+            "image": self.pixels[rows],
+            "pid": torch.as_tensor(self.table["pid"].to_numpy()[index]),
+            "label": self.label[rows],
+            "camid": torch.as_tensor(self.table["camid"].to_numpy()[index]),
+            "index": rows,
+            "attributes": self.attributes[rows],
+        }
+
+
+def load(
+    table: pd.DataFrame,
+    height: int,
+    width: int,
+    *,
+    attributes: Attributes | None = None,
+    people: tuple[int, ...] | None = None,
+    progress: bool = False,
+) -> ImageSet:
+    """Decode the images of a table into an ImageSet.
+
+    Args:
+        table: rows of `read_images`, usually of one split.
+        height, width: pixels.
+        attributes: joined by pid; none gives T = 0.
+        people: pids of the labels in order; by default the table's own, sorted, junk and distractors left out.
+    Raises:
+        InputError: an empty table, images that cannot be read.
+    """
+    if table.empty:
+        raise InputError("the table of images is empty: look at the split asked for and at `reidkit data check`.")
+    if height < 8 or width < 8:
+        raise InputError(f"images of {height} x {width} pixels are too small: ask for at least 8 x 8.")
+    pids = table["pid"].to_numpy()
+    if people is None:
+        people = tuple(int(p) for p in np.unique(pids) if p >= 0)
+    number = {pid: i for i, pid in enumerate(people)}
+    label = torch.tensor([number.get(int(p), -1) for p in pids])
+    tasks = attributes.of(pids) if attributes is not None else np.empty((len(pids), 0), dtype=np.int64)
+    pixels = decode(table["path"], height, width, progress=progress)
+    return ImageSet(table.reset_index(drop=True), pixels, label, torch.tensor(tasks), people)
+
+
+def standardise(images: Tensor) -> Tensor:
+    """uint8 (B, 3, H, W) to floats with ImageNet's mean and deviation, channels last (fastest on CPU and GPU)."""
+    mean, std = (torch.tensor(x, device=images.device)[:, None, None] * 255 for x in (MEAN, STD))
+    return ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def unstandardise(images: Tensor) -> Tensor:
+    """Back from `standardise` to RGB in 0..1, (B, 3, H, W)."""
+    mean, std = (torch.tensor(x, device=images.device)[:, None, None] for x in (MEAN, STD))
+    return (images * std + mean).clamp(0, 1)
+
+
+# --- augmentation: whole batches, every random number from the generator given, so that a seed is enough -----
+
+
+def flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror each image with probability 1/2, (B, 3, H, W)."""
+    mirror = torch.rand(len(images), generator=generator).to(images.device) < 0.5
+    return torch.where(mirror[:, None, None, None], images.flip(3), images)
+
+
+def shift(images: Tensor, pad: int, generator: torch.Generator) -> Tensor:
+    """Pad by `pad` black pixels on every side and crop back at a random place, (B, 3, H, W)."""
+    b, _, h, w = images.shape
+    padded = F.pad(images, (pad, pad, pad, pad))
+    top, left = torch.randint(0, 2 * pad + 1, (2, b, 1), generator=generator).to(images.device)
+    rows = (top + torch.arange(h, device=images.device))[:, None, :, None]  # (B, 1, H, 1)
+    columns = (left + torch.arange(w, device=images.device))[:, None, None, :]  # (B, 1, 1, W)
+    sample = torch.arange(b, device=images.device)[:, None, None, None]
+    channel = torch.arange(3, device=images.device)[None, :, None, None]
+    return padded[sample, channel, rows, columns]
+
+
+def rotate(images: Tensor, degrees: float, generator: torch.Generator) -> Tensor:
+    """Turn each image about its centre by up to `degrees` either way, bilinear, edges repeated, (B, 3, H, W)."""
+    b, _, h, w = images.shape
+    angle = ((torch.rand(b, generator=generator) * 2 - 1) * math.radians(degrees)).to(images.device)
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    # grid coordinates run from -1 to 1 on both sides, so the rotation carries the ratio of the sides
+    theta = torch.stack([cos, -sin * h / w, zero, sin * w / h, cos, zero], 1).view(b, 2, 3)
+    grid = F.affine_grid(theta, [b, 3, h, w], align_corners=False)
+    turned = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+    return turned.round().to(images.dtype) if images.dtype == torch.uint8 else turned
+
+
+def erase(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Random erasing (Zhong et al. 2020): a rectangle of 2 to 40 % of the area becomes the mean colour."""
+    b, _, h, w = images.shape
+    u = torch.rand(5, b, generator=generator).to(images.device)
+    area = (0.02 + 0.38 * u[1]) * h * w
+    ratio = torch.exp(math.log(0.3) + (math.log(3.33) - math.log(0.3)) * u[2])
+    high, wide = (area * ratio).sqrt().clamp(max=h - 1), (area / ratio).sqrt().clamp(max=w - 1)
+    top, left = u[3] * (h - high), u[4] * (w - wide)
+    y = torch.arange(h, device=images.device)[None, :, None]
+    x = torch.arange(w, device=images.device)[None, None, :]
+    inside = (y >= top[:, None, None]) & (y < (top + high)[:, None, None])
+    inside = inside & (x >= left[:, None, None]) & (x < (left + wide)[:, None, None])
+    inside = inside & (u[0] < probability)[:, None, None]  # (B, H, W)
+    mean = (torch.tensor(MEAN, device=images.device) * 255).to(images.dtype)[:, None, None]
+    return torch.where(inside[:, None], mean, images)
+
+
+# --- samplers: one epoch as a list of index arrays, decided before it starts ---------------------------------
+
+
+def shuffled_batches(n: int, size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Every image once in random order; a last batch of a single image is left out (a batch norm needs two)."""
+    order = rng.permutation(n)
+    return [part for part in (order[i : i + size] for i in range(0, n, size)) if len(part) > 1]
+
+
+def pk_batches(label: np.ndarray, people: int, instances: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """P x K sampling (Hermans et al. 2017): each batch holds `people` people with `instances` images of each.
+
+    Every image stands in about one batch an epoch: a person's images are shuffled and cut into groups of K, a group
+    that is short is filled up by drawing again, and a batch takes one group from each of P different people. Where
+    fewer than P people have a group left, the epoch ends.
+
+    Args:
+        label: (N,) integers, -1 for images that are not drawn.
+    Returns:
+        index arrays of length P * K (fewer people than P in all: as many as there are).
+    Raises:
+        InputError: fewer than two people, so that no image has a negative.
+    """
+    groups: dict[int, list[np.ndarray]] = {}
+    for person in np.unique(label[label >= 0]):
+        own = rng.permutation(np.flatnonzero(label == person))
+        short = -len(own) % instances
+        own = np.concatenate([own, rng.choice(own, short, replace=short > len(own))])
+        groups[int(person)] = list(own.reshape(-1, instances))
+    if len(groups) < 2:
+        raise InputError(
+            f"P x K sampling found {len(groups)} person in the training images: a triplet needs at least two people."
+        )
+    people = min(people, len(groups))
+    batches = []
+    while len(groups) >= people:
+        drawn = rng.choice(sorted(groups), people, replace=False)
+        batches.append(np.concatenate([groups[p].pop() for p in drawn]))
+        groups = {p: left for p, left in groups.items() if left}
+    return batches

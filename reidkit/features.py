@@ -1,0 +1,107 @@
+"""A trained network over images: descriptors beside the table they belong to, saved and loaded."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from .data import ImageSet, load, standardise
+from .images import InputError
+from .train import Recipe, Run, fabric_for, write
+
+COLUMNS = ("pid", "camid", "frame", "orientation")
+
+
+@dataclass(frozen=True)
+class Features:
+    """Descriptors (N, D) and the rows of the table they were computed from."""
+
+    descriptor: Tensor  # (N, D) float32, on the CPU
+    table: pd.DataFrame  # N rows, the schema of `images`
+
+    def __len__(self) -> int:
+        return len(self.descriptor)
+
+    def save(self, path: Path | str) -> None:
+        """Write a .safetensors file, whole or not at all; the image paths travel in its metadata."""
+        numbers = {name: torch.from_numpy(self.table[name].to_numpy(np.int64, copy=True)) for name in COLUMNS}
+        about = {name: json.dumps(list(self.table[name])) for name in ("path", "split")}
+        about["attrs"] = json.dumps(self.table.attrs)
+        tensors = {"descriptor": self.descriptor.contiguous(), **numbers}
+        write(Path(path), lambda temporary: save_file(tensors, temporary, about))
+
+    @classmethod
+    def load(cls, path: Path | str) -> Features:
+        """Read what `save` wrote; InputError where the file is absent or is something else."""
+        try:
+            with safe_open(Path(path), "pt") as file:
+                about = file.metadata()
+                columns: dict[str, Any] = {name: json.loads(about[name]) for name in ("path", "split")}
+                columns |= {name: file.get_tensor(name).numpy() for name in COLUMNS}
+                table = pd.DataFrame(columns)[["path", "pid", "camid", "split", "frame", "orientation"]]
+                table.attrs = json.loads(about["attrs"])
+                return cls(file.get_tensor("descriptor"), table)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{path} holds no descriptors ({error}): run `reidkit train` again to write them."
+            ) from None
+
+
+@torch.inference_mode()
+def describe(
+    network: nn.Module,
+    images: ImageSet,
+    recipe: Recipe,
+    *,
+    fabric: Fabric | None = None,
+    batch: int = 256,
+    progress: bool = False,
+) -> Features:
+    """Descriptors of all images with a trained network, in the recipe's precision, float32 out.
+
+    Args:
+        network: of any system, with `describe(images (B, 3, H, W)) -> (B, D)`.
+        batch: images at once.
+    """
+    fabric = fabric or fabric_for(recipe)
+    system: Any = network.to(fabric.device).eval()
+    rows = []
+    starts = range(0, len(images), batch)
+    for start in tqdm(starts, "describing", disable=not progress, leave=False):
+        pixels = standardise(images.pixels[start : start + batch].to(fabric.device))
+        with fabric.autocast():
+            rows.append(system.describe(pixels).float().cpu())  # (B, D)
+    return Features(torch.cat(rows), images.table)
+
+
+def features_of(run: Run, images: pd.DataFrame, split: str, *, progress: bool = False) -> Features:
+    """Descriptors of one split for a finished run: read from its folder, or computed once and kept there.
+
+    Args:
+        images: the whole table of the data set the run was trained on.
+    Raises:
+        InputError: a split without images; images that cannot be read.
+    """
+    path = run.folder / f"features-{split}.safetensors"
+    rows = images[images["split"] == split]
+    if path.exists():
+        kept = Features.load(path)
+        if list(kept.table["path"]) == list(rows["path"]):
+            return Features(kept.descriptor, rows.reset_index(drop=True))  # who is who may have been corrected since
+    if rows.empty:
+        raise InputError(f"there are no images of split {split!r} in {images.attrs.get('root', 'the table')}.")
+    pixels = load(rows, run.recipe.height, run.recipe.width, people=run.people, progress=progress)
+    features = describe(run.network, pixels, run.recipe, progress=progress)
+    features.save(path)
+    return features

@@ -1,0 +1,213 @@
+"""Scores of a retrieval: CMC, mAP in both published forms, mINP.
+
+Every one of them is a function of the places of a query's matches alone (`ranking.rank_of_matches`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .features import Features
+from .images import InputError
+from .ranking import (
+    Labels,
+    as_features,
+    blocks,
+    chosen,
+    features_pair,
+    labels_of,
+    rank_of_matches,
+)
+
+AP_FORMS = ("precision", "trapezoid")
+
+
+def average_precision(places: np.ndarray, ap: str = "precision") -> float:
+    """Average precision of one ranking, from 0 to 1.
+
+    precision   mean over the hits of k / r_k: the precision at each hit, what today's libraries print
+    trapezoid   mean over the hits of (k / r_k + p_k) / 2 with p_k = (k - 1) / (r_k - 1), and 1 for r_k = 1:
+                the area under the precision-recall curve of the first Market-1501 evaluation code
+                (Zheng et al. 2015)
+
+    Args:
+        places: (M,) ascending places r_k of the matches, 1 = first, M >= 1.
+    """
+    hits = np.arange(1, len(places) + 1)
+    precision = hits / places
+    if ap == "precision":
+        return float(precision.mean())
+    before = np.where(places > 1, (hits - 1) / np.maximum(places - 1, 1), 1.0)
+    return float((precision + before).mean() / 2)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a retrieval scored, in percent; queries without a valid match are counted and left out of the means."""
+
+    mAP: float
+    cmc: np.ndarray  # (K,) percent of queries with a match within the first k + 1 places
+    mINP: float  # mean share of matches up to the last one (Ye et al. 2021), percent
+    n_queries: int  # all queries given
+    n_without_match: int  # of them, those that the rule left without any match
+    per_query: np.ndarray  # (Q,) AP in percent, NaN without a match
+    metric: str
+    rule: str
+    ap: str
+
+    @property
+    def rank1(self) -> float:
+        """Percent of queries whose first place is a match."""
+        return float(self.cmc[0])
+
+    def at(self, k: int) -> float:
+        """CMC rank-k in percent; beyond the gallery's end the curve is flat."""
+        return float(self.cmc[min(k, len(self.cmc)) - 1])
+
+    def to_dict(self) -> dict[str, float | int | str]:
+        """The numbers of a results table, ready for JSON."""
+        return {
+            "mAP": round(self.mAP, 4),
+            **{f"rank{k}": round(self.at(k), 4) for k in (1, 5, 10, 20)},
+            "mINP": round(self.mINP, 4),
+            "n_queries": self.n_queries,
+            "n_without_match": self.n_without_match,
+            "metric": self.metric,
+            "rule": self.rule,
+            "ap": self.ap,
+        }
+
+    def __str__(self) -> str:
+        without = f", {self.n_without_match} without a match left out" if self.n_without_match else ""
+        return (
+            f"mAP {self.mAP:.1f} ({self.ap}), rank-1 {self.at(1):.1f}, rank-5 {self.at(5):.1f}, "
+            f"rank-10 {self.at(10):.1f}, mINP {self.mINP:.1f}; {self.n_queries} queries{without}; "
+            f"{self.metric}, rule {self.rule}"
+        )
+
+
+def scores_of(places: list[np.ndarray], n_gallery: int, metric: str, rule: str, ap: str, max_rank: int) -> Scores:
+    """Scores from the places of the matches of every query (an empty array: no valid match)."""
+    chosen(ap, AP_FORMS, "ap")
+    if max_rank < 1:
+        raise InputError(f"max_rank is {max_rank}: ask for at least one place of the CMC curve.")
+    valid = [p for p in places if len(p)]
+    if not valid:
+        raise InputError(
+            f"none of the {len(places)} queries has a valid match in the gallery under rule {rule!r}: look whether "
+            "query and gallery share people at all, and whether they come from different cameras; rule='none' "
+            "leaves nothing out."
+        )
+    per_query = np.array([100 * average_precision(p, ap) if len(p) else np.nan for p in places])
+    first = np.array([p[0] for p in valid])
+    cmc = 100 * (first[:, None] <= np.arange(1, min(max_rank, n_gallery) + 1)).mean(0)
+    minp = 100 * float(np.mean([len(p) / p[-1] for p in valid]))
+    return Scores(
+        float(np.nanmean(per_query)),
+        cmc,
+        minp,
+        len(places),
+        len(places) - len(valid),
+        per_query,
+        metric,
+        rule,
+        ap,
+    )
+
+
+def evaluate(
+    query: Any,
+    gallery: Any,
+    query_pids: Any,
+    gallery_pids: Any,
+    query_camids: Any = None,
+    gallery_camids: Any = None,
+    metric: str = "euclidean",
+    rule: str = "market1501",
+    ap: str = "precision",
+    *,
+    query_ids: Any = None,
+    gallery_ids: Any = None,
+    max_rank: int = 50,
+) -> Scores:
+    """CMC, mAP and mINP of descriptors, exact and in bounded memory.
+
+    Junk (gallery pid -1) is never counted; distractors (a pid no query has, 0 in Market-1501) stay in the gallery
+    and never match. Equal distances keep the gallery's order.
+
+    Args:
+        query: (Q, D); gallery: (G, D); numpy or torch, any device, any float type.
+        query_pids, query_camids: (Q,) integers; gallery_pids, gallery_camids: (G,) integers.
+        metric: "euclidean", "sqeuclidean" or "cosine".
+        rule: "market1501" leaves out the same person from the same camera, "same_image" the query's own image,
+            "none" nothing.
+        ap: "precision" or "trapezoid", see `average_precision`.
+        query_ids, gallery_ids: a number per image, for "same_image"; not needed where both sets are the same.
+        max_rank: length K of the CMC curve at most.
+    Returns:
+        Scores in percent.
+    Raises:
+        InputError: shapes that do not fit, values that are not finite, unknown names, no query with a match.
+    """
+    chosen(ap, AP_FORMS, "ap")
+    q, g = features_pair(query, gallery, metric)
+    labels = Labels.checked(
+        len(q), len(g), query_pids, gallery_pids, query_camids, gallery_camids, query_ids, gallery_ids, rule
+    )
+    places: list[np.ndarray] = []
+    for rows, distance in blocks(q, g, metric):
+        places += places_of(distance, labels, rows, rule)
+    return scores_of(places, len(g), metric, rule, ap, max_rank)
+
+
+def evaluate_distance(
+    distance: Any,
+    query_pids: Any,
+    gallery_pids: Any,
+    query_camids: Any = None,
+    gallery_camids: Any = None,
+    rule: str = "market1501",
+    ap: str = "precision",
+    *,
+    query_ids: Any = None,
+    gallery_ids: Any = None,
+    max_rank: int = 50,
+) -> Scores:
+    """`evaluate` for distances (Q, G) one has already, from re-ranking or a metric of one's own."""
+    table = as_features(distance, "distance").cpu().numpy()
+    n_query, n_gallery = table.shape
+    labels = Labels.checked(
+        n_query,
+        n_gallery,
+        query_pids,
+        gallery_pids,
+        query_camids,
+        gallery_camids,
+        query_ids,
+        gallery_ids,
+        rule,
+    )
+    places = places_of(table, labels, slice(0, n_query), rule)
+    return scores_of(places, n_gallery, "given", rule, ap, max_rank)
+
+
+def score(
+    query: Features,
+    gallery: Features,
+    metric: str = "euclidean",
+    *,
+    rule: str | None = None,
+    ap: str = "precision",
+) -> Scores:
+    """`evaluate` for described images; the rule is the data set's own unless another is given."""
+    rule = rule or gallery.table.attrs["rule"]
+    return evaluate(query.descriptor, gallery.descriptor, **labels_of(query, gallery), metric=metric, rule=rule, ap=ap)
+
+
+def places_of(distance: np.ndarray, labels: Labels, rows: slice, rule: str) -> list[np.ndarray]:
+    """Places of the matches of a block of queries: distance (rows, G) to one (M,) array a query."""
+    keep, match = labels.keep(rows, rule), labels.match(rows)
+    return [rank_of_matches(d, k, m) for d, k, m in zip(distance, keep, match, strict=True)]

@@ -1,0 +1,116 @@
+"""Identity and batch-hard triplet on one global feature: the system every other one is measured against.
+
+The head is that of Luo et al. 2019: the triplet loss reads the pooled feature, a batch norm without bias ("neck")
+stands between it and the classifier, and the descriptor is the feature behind the neck.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..backbones import Backbone
+from ..images import InputError
+from ..losses import batch_hard_triplet, cross_entropy, hardest_pairs
+
+
+@dataclass(frozen=True)
+class Options:
+    """The baseline's own knobs."""
+
+    identity: float = 1.0  # weight of the identity loss
+    triplet: float = 1.0  # weight of the triplet loss
+    margin: float = 0.3  # of the triplet loss, in units of the distance
+    smoothing: float = 0.1  # of the identity labels
+    neck: bool = True  # batch norm between the two losses
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.smoothing < 1:
+            raise InputError(f"smoothing is {self.smoothing}: give a share from 0 to below 1.")
+        if not (self.identity or self.triplet):
+            raise InputError("identity and triplet are both 0: give at least one loss a weight.")
+
+
+@dataclass
+class Output:
+    """What a forward pass gives."""
+
+    embedding: Tensor  # (B, D) pooled feature, what the triplet loss reads
+    descriptor: Tensor  # (B, D) behind the neck, what is ranked
+    logits: Tensor  # (B, C)
+
+
+class Network(nn.Module):
+    """Backbone, global average pooling, neck, linear classifier over the training people."""
+
+    def __init__(self, backbone: Backbone, n_people: int, options: Options) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.neck = nn.BatchNorm1d(backbone.channels) if options.neck else nn.Identity()
+        if options.neck:
+            self.neck.bias.requires_grad_(False)
+        self.classifier = nn.Linear(backbone.channels, n_people, bias=False)
+        nn.init.normal_(self.classifier.weight, std=0.001)
+
+    def forward(self, images: Tensor) -> Output:
+        embedding = self.backbone(images).mean((2, 3))  # (B, D)
+        descriptor = self.neck(embedding)
+        return Output(embedding, descriptor, self.classifier(descriptor))
+
+    def describe(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to descriptors (B, D)."""
+        return self.neck(self.backbone(images).mean((2, 3)))
+
+
+def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dict[str, Tensor]:
+    """Named losses, weighted; a weight of 0 leaves the loss out."""
+    losses = {}
+    if options.identity:
+        entropy = cross_entropy(output.logits, batch["label"], smoothing=options.smoothing)
+        losses["identity"] = options.identity * entropy.mean()
+    if options.triplet:
+        triplet = batch_hard_triplet(output.embedding, batch["label"], margin=options.margin)
+        losses["triplet"] = options.triplet * triplet.mean()
+    return losses
+
+
+@torch.no_grad()
+def watch(output: Output, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Hardest distances, how many anchors still have work, and the identity accuracy of the batch."""
+    positive, negative = hardest_pairs(output.embedding, batch["label"])
+    both = torch.isfinite(positive - negative)
+    if not both.any():
+        return {}
+    return {
+        "positive": positive[both].mean(),
+        "negative": negative[both].mean(),
+        "active": (positive[both] > negative[both]).float().mean(),
+        "accuracy": (output.logits.argmax(1) == batch["label"]).float().mean(),
+    }
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "smoke": {"epochs": 2, "height": 64, "width": 32, "batch": 32, "instances": 4, "metric": "cosine"},
+    "quick": {"epochs": 12, "height": 128, "width": 64, "batch": 64, "instances": 4, "lr": 1e-3, "metric": "cosine"},
+    # Luo et al. 2019, table of settings
+    "paper": {
+        "backbone": "resnet50",
+        "pretrained": "torchvision",
+        "height": 256,
+        "width": 128,
+        "epochs": 120,
+        "batch": 64,
+        "instances": 4,
+        "lr": 3.5e-4,
+        "weight_decay": 5e-4,
+        "schedule": "step",
+        "milestones": (1 / 3, 7 / 12),
+        "erase": 0.5,
+        "pad": 10,
+        "metric": "cosine",
+    },
+}
+CLAIMS: tuple[str, ...] = ()

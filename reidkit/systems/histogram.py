@@ -1,0 +1,89 @@
+"""A descriptor without any learning: colour histograms of six stripes. What a trained network has to beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..backbones import Backbone
+from ..data import unstandardise
+from ..images import InputError
+
+
+@dataclass(frozen=True)
+class Options:
+    """The histogram's own knobs."""
+
+    stripes: int = 6  # horizontal stripes, head to feet
+    hues: int = 8  # bins of hue
+    saturations: int = 3
+    values: int = 3
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 1:
+                raise InputError(f"{name} is {value}: give 1 or more.")
+
+
+@dataclass
+class Output:
+    """What a forward pass gives."""
+
+    embedding: Tensor  # (B, D)
+
+
+def hsv(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """RGB in 0..1, (B, 3, H, W), to hue, saturation and value, each (B, H, W) in 0..1."""
+    value, channel = images.max(1)
+    chroma = value - images.amin(1)
+    safe = chroma.clamp(min=1e-6)
+    r, g, b = images.unbind(1)
+    sectors = torch.stack([((g - b) / safe) % 6, (b - r) / safe + 2, (r - g) / safe + 4], 1)  # (B, 3, H, W)
+    hue = sectors.gather(1, channel[:, None])[:, 0] / 6
+    return torch.where(chroma > 0, hue, 0.0), chroma / value.clamp(min=1e-6), value
+
+
+class Network(nn.Module):
+    """Six-stripe HSV histogram; square roots of shares, so that L2 is the Hellinger distance."""
+
+    def __init__(self, backbone: Backbone, n_people: int, options: Options) -> None:
+        super().__init__()
+        del backbone, n_people  # nothing is learnt
+        self.options = options
+
+    def forward(self, images: Tensor) -> Output:
+        return Output(self.describe(images))
+
+    def describe(self, images: Tensor) -> Tensor:
+        """Standardised images (B, 3, H, W) to (B, stripes * hues * saturations * values), rows of unit length."""
+        o = self.options
+        h, s, v = hsv(unstandardise(images.float()))
+        bins = [(h, o.hues), (s, o.saturations), (v, o.values)]
+        cell = torch.zeros_like(h, dtype=torch.long)
+        for share, n in bins:
+            cell = cell * n + (share * n).long().clamp(0, n - 1)
+        n_cells = o.hues * o.saturations * o.values
+        rows = torch.arange(h.shape[1], device=h.device) * o.stripes // h.shape[1]  # (H,) stripe of every row
+        cell = cell + rows[:, None] * n_cells
+        counts = torch.zeros(len(h), o.stripes * n_cells, device=h.device)
+        counts.scatter_add_(1, cell.flatten(1), torch.ones_like(h).flatten(1))
+        return (counts / counts.sum(1, keepdim=True)).sqrt()
+
+
+def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dict[str, Tensor]:
+    """Nothing to learn: one loss of 0."""
+    del batch, options
+    return {"none": output.embedding.sum() * 0}
+
+
+def watch(output: Output, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Nothing to watch."""
+    del output, batch
+    return {}
+
+
+RECIPES: dict[str, dict[str, Any]] = {name: {"epochs": 0} for name in ("smoke", "quick", "paper")}
+CLAIMS: tuple[str, ...] = ()
