@@ -1,0 +1,416 @@
+"""The command line. Modules that need torch are imported inside commands, so that `doctor` runs without it.
+
+Exit status: 0 done, 1 the input is wrong (one sentence, no traceback), 2 usage. With --json one JSON object stands
+on stdout and nothing else; progress goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from . import doctor as diagnosis
+from .images import CARDS, InputError, absolute, check, default_root, read_images
+
+app = typer.Typer(
+    name="reidkit",
+    help="A course one can run on person re-identification and person attributes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data = typer.Typer(help="Data sets: what is known, what is here, what is in them.", no_args_is_help=True)
+app.add_typer(data, name="data")
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Root = Annotated[Path | None, typer.Option(help="The data set's folder (for table: the file).")]
+Fold = Annotated[int, typer.Option(help="Which random split, for viper, pku and towncentre.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
+Profile = Annotated[str, typer.Option(help="smoke (seconds), quick (a laptop), paper (a GPU).")]
+
+
+def show_json(value: dict[str, Any]) -> None:
+    """One JSON object on stdout."""
+    print(json.dumps(value, indent=2))
+
+
+def watched() -> bool:
+    """Whether a person sees the progress; in a log or a pipe bars are noise."""
+    return sys.stderr.isatty()
+
+
+def tell(sentence: str) -> None:
+    """A sentence for the person, on stderr."""
+    err.print(sentence, markup=False)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """What is installed, which device is used, what is wrong and how to mend it."""
+    findings = diagnosis.examine()
+    if as_json:
+        show_json({"findings": [finding.__dict__ for finding in findings]})
+    else:
+        table = Table(box=None, show_header=False)
+        for finding in findings:
+            style = {"ok": "green", "warning": "yellow", "error": "red"}[finding.level]
+            table.add_row(f"[{style}]{finding.level}[/]", finding.what, finding.sentence)
+        out.print(table)
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(1)
+
+
+@data.command("list")
+def data_list(as_json: Json = False) -> None:
+    """Every data set known: its card, where it comes from, whether it is here."""
+    from .course import here
+
+    rows = [
+        {
+            "name": card.name,
+            "title": card.title,
+            "people": card.people,
+            "cameras": card.cameras,
+            "here": here(card.name),
+            "folder": str(default_root(card.name)),
+            "licence": card.licence,
+            "source": card.source,
+            "layout": card.layout,
+        }
+        for card in CARDS.values()
+    ]
+    if as_json:
+        show_json({"datasets": rows})
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in (
+        "name",
+        "here",
+        "people",
+        "cameras",
+        "what, licence, where it comes from, what the folder holds",
+    ):
+        table.add_column(column)
+    for row in rows:
+        about = f"{row['title']}. {row['licence']}. Comes from: {row['source']}. Holds: {row['layout']}."
+        numbers = (str(row[key]) if row[key] is not None else "any" for key in ("people", "cameras"))
+        table.add_row(str(row["name"]), "yes" if row["here"] else "no", *numbers, about)
+    out.print(table)
+
+
+@data.command("check")
+def data_check(
+    name: Annotated[str, typer.Argument(help="A name of `reidkit data list`.")],
+    root: Root = None,
+    fold: Fold = 0,
+    attributes: Annotated[Path | None, typer.Option(help="The annotation file, where it lies elsewhere.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Counts, names, attributes, images that do not decode, queries without a valid match."""
+    from .attributes import check_join, read_attributes
+    from .images import Problem
+
+    images = read_images(name, root, fold=fold)
+    problems = check(images, progress=watched())
+    try:
+        labels = read_attributes(name, images.attrs["root"], attributes, fold=fold) if name != "pku" else None
+        problems += check_join(images, labels) if labels else []
+    except InputError as error:
+        problems.append(Problem("error" if attributes else "warning", str(error)))
+    counts = {
+        split: {"images": len(part), "people": int(part["pid"][part["pid"] >= 0].nunique())}
+        for split, part in images.groupby("split")
+    }
+    wrong = any(problem.level == "error" for problem in problems)
+    if as_json:
+        found = [problem.__dict__ for problem in problems]
+        show_json({"dataset": name, **images.attrs, "counts": counts, "problems": found, "ok": not wrong})
+    else:
+        out.print(f"{name} in {images.attrs['root']}", markup=False)
+        for split, count in counts.items():
+            out.print(f"  {split}: {count['images']:,} images of {count['people']:,} people", markup=False)
+        for problem in problems:
+            out.print(f"{problem.level}: {problem.sentence}", markup=False)
+        out.print("not fit for training or evaluation" if wrong else "all is well" if not problems else "usable")
+    if wrong:
+        raise typer.Exit(1)
+
+
+@data.command("synthetic")
+def data_synthetic(
+    size: Annotated[str, typer.Option(help="smoke, quick or full.")] = "quick",
+    folder: Annotated[Path | None, typer.Option("--out", help="By default datasets/synthetic-SIZE.")] = None,
+    seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 0,
+    height: Annotated[int, typer.Option(help="Pixels.")] = 128,
+    width: Annotated[int, typer.Option(help="Pixels.")] = 64,
+) -> None:
+    """Write the synthetic benchmark: people that do not exist, in the Market-1501 layout."""
+    from . import synthetic
+    from .course import home
+
+    if size not in synthetic.SIZES:
+        raise InputError(f"size {size!r} is not known: choose one of {', '.join(synthetic.SIZES)}.")
+    started = time.perf_counter()
+    where = synthetic.write(
+        folder or home() / "datasets" / f"synthetic-{size}", size=size, seed=seed, height=height, width=width
+    )
+    tell(f"wrote {where} in {time.perf_counter() - started:.0f} s")
+    print(where)
+
+
+@data.command("stats")
+def data_stats(
+    name: Annotated[str, typer.Argument(help="A name of `reidkit data list`.")],
+    root: Root = None,
+    per: Annotated[str, typer.Option(help="image or identity.")] = "identity",
+    split: Annotated[str, typer.Option(help="train or test; per image also val, query, gallery.")] = "train",
+    attributes: Annotated[Path | None, typer.Option(help="The annotation file, where it lies elsewhere.")] = None,
+    fold: Fold = 0,
+    as_json: Json = False,
+) -> None:
+    """The imbalance of every attribute, per identity or per image. Images need not be there, lists are enough."""
+    from .attributes import imbalance, read_attributes
+
+    if per not in ("image", "identity"):
+        raise InputError(f"--per is {per!r}: count by image or by identity.")
+    labels = read_attributes(name, root, attributes, fold=fold)
+    images = read_images(name, root, fold=fold) if per == "image" else None
+    table = imbalance(labels, images, split=split)
+    if as_json:
+        tasks: dict[str, dict[str, dict[str, float]]] = {}
+        for row in table.itertuples():
+            tasks.setdefault(str(row.task), {})[str(row[2])] = {
+                "count": int(row.count),
+                "share": round(row.share, 2),
+            }
+        total = int(table.groupby("task", sort=False)["count"].sum().max())
+        show_json({"dataset": name, "per": per, "split": split, "counted": total, "tasks": tasks})
+        return
+    shown = Table(box=None, title=f"{name}, {split}, per {per}", title_justify="left")
+    for column in ("task", "class", "count", "share, %"):
+        shown.add_column(column, justify="right" if column in ("count", "share, %") else "left")
+    before = None
+    for row in table.itertuples():
+        task = str(row.task) if row.task != before else ""
+        shown.add_row(task, str(row[2]), f"{row.count:,}", f"{row.share:.2f}", style="yellow" if row.share < 5 else "")
+        before = row.task
+    out.print(shown)
+
+
+@app.command()
+def train(
+    system: Annotated[str, typer.Argument(help="baseline, histogram, or one of the five systems.")],
+    dataset: Annotated[str, typer.Option(help="A name of `reidkit data list`.")] = "synthetic",
+    root: Root = None,
+    profile: Profile = "quick",
+    fold: Fold = 0,
+    seed: Annotated[int, typer.Option(help="Of weights, batches and augmentation.")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE: any field of the recipe, any option of the system."),
+    ] = None,
+    folder: Annotated[Path | None, typer.Option("--out", help="The run's folder; by default below runs/.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a system, describe query and gallery, score them. The same command again goes on where it was."""
+    from . import course
+    from .data import load
+    from .train import load_or_fit, recipe
+
+    changes = dict(setting(text) for text in settings or [])
+    plan = recipe(system, profile, dataset=dataset, fold=fold, seed=seed, **changes)
+    started = time.perf_counter()
+    images = course.prepare(dataset, profile, root, fold=fold, progress=watched())
+    split = images[images["split"] == "train"]
+    run = load_or_fit(
+        plan,
+        load(split, plan.height, plan.width, progress=watched()),
+        runs=course.runs_folder(),
+        folder=folder,
+        progress=watched(),
+        say=tell,
+    )
+    report(run, images, plan.metric, "precision", as_json, minutes=(time.perf_counter() - started) / 60)
+
+
+def setting(text: str) -> tuple[str, str]:
+    """NAME=VALUE as a pair."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InputError(f"--set {text!r} is no NAME=VALUE, such as epochs=5.")
+    return name.strip(), value.strip()
+
+
+def report(run: Any, images: Any, metric: str, ap: str, as_json: bool, minutes: float | None = None) -> None:
+    """Score a run, keep its metrics.json, and print them."""
+    from .features import features_of
+    from .metrics import score
+    from .train import write
+
+    query, gallery = (features_of(run, images, split, progress=watched()) for split in ("query", "gallery"))
+    scores = score(query, gallery, metric, ap=ap)
+    about: dict[str, Any] = {
+        "run": str(run.folder),
+        "system": run.recipe.system,
+        "dataset": run.recipe.dataset,
+    }
+    about |= {"fold": run.recipe.fold, "seed": run.recipe.seed, "profile": run.recipe.profile}
+    result = {**about, **scores.to_dict()}
+    if minutes is not None:
+        result["minutes"] = round(minutes, 2)
+        if not (run.folder / "metrics.json").exists():
+            write(run.folder / "metrics.json", lambda path: path.write_text(json.dumps(result, indent=2)))
+    if as_json:
+        show_json(result)
+    else:
+        out.print(str(scores), markup=False)
+        print(run.folder)
+
+
+def images_of(run: Any) -> Any:
+    """The table of images a run was trained on, read again from where it was."""
+    about = json.loads((run.folder / "environment.json").read_text())
+    return read_images(run.recipe.dataset, about["root"] or None, fold=run.recipe.fold)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A folder that `reidkit train` made.")],
+    ap: Annotated[str, typer.Option(help="precision, or trapezoid as in the first Market-1501 code.")] = "precision",
+    metric: Annotated[str | None, typer.Option(help="euclidean, sqeuclidean or cosine; by default the run's.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score a finished run: mAP, CMC, mINP, and how many queries had no match."""
+    from .train import load_run
+
+    found = load_run(run)
+    report(found, images_of(found), metric or found.recipe.metric, ap, as_json)
+
+
+@app.command()
+def search(
+    run: Annotated[Path, typer.Argument(help="A folder that `reidkit train` made.")],
+    image: Annotated[Path, typer.Argument(help="A picture of one person.")],
+    top: Annotated[int, typer.Option(help="How many to show.")] = 10,
+    save: Annotated[Path | None, typer.Option(help="Write the ranked strip as a picture.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find the gallery images of a run that look most like one picture of your own."""
+    import numpy as np
+    import pandas as pd
+
+    from . import plots
+    from .data import load
+    from .features import describe, features_of
+    from .ranking import rank
+    from .train import load_run
+
+    if save is not None and save.suffix.lower() not in (".png", ".pdf", ".svg", ".jpg"):
+        raise InputError(f"--save {save} has the ending {save.suffix!r}: use .png, .pdf, .svg or .jpg.")
+    found = load_run(run)
+    plan = found.recipe
+    asked = pd.DataFrame({"path": [str(absolute(image))], "pid": [0], "camid": [-1], "split": ["query"]})
+    query = describe(found.network, load(asked, plan.height, plan.width), plan)
+    gallery = features_of(found, images_of(found), "gallery", progress=watched())
+    pids = gallery.table["pid"].to_numpy()
+    ranking = rank(
+        query.descriptor,
+        gallery.descriptor,
+        [-2],
+        pids,
+        metric=plan.metric,
+        rule="none",
+        top=top,
+    )
+    rows = [
+        {"place": k + 1, "distance": round(float(ranking.distance[0, k]), 4), **record(gallery.table.iloc[i])}
+        for k, i in enumerate(ranking.order[0])
+        if ranking.keep[0, k] and np.isfinite(ranking.distance[0, k])
+    ]
+    if save is not None:
+        figure = plots.found(
+            asked["path"][0], [(row["path"], f"{row['place']}: {row['distance']:.2f}") for row in rows]
+        )
+        save.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(save)
+        tell(f"wrote {save}")
+    if as_json:
+        show_json({"image": asked["path"][0], "run": str(found.folder), "found": rows})
+        return
+    for row in rows:
+        print(f"{row['place']:>3}  {row['distance']:8.4f}  person {row['pid']}  camera {row['camid']}  {row['path']}")
+
+
+def record(row: Any) -> dict[str, Any]:
+    """Who, where and which file: a row of the table for JSON."""
+    return {"pid": int(row["pid"]), "camid": int(row["camid"]), "path": str(row["path"])}
+
+
+@app.command()
+def course(
+    profile: Profile = "quick",
+    dataset: Annotated[str, typer.Option(help="A name of `reidkit data list`.")] = "synthetic",
+    only: Annotated[str | None, typer.Option(help='Lessons by their number: "03", or "00,01".')] = None,
+) -> None:
+    """Run the lessons on the synthetic people (or on a data set) and write their figures."""
+    from . import course as runner
+
+    runner.run(profile, dataset, only=only, progress=watched(), say=lambda line: print(line, flush=True))
+
+
+@app.command()
+def figures(
+    folder: Annotated[Path, typer.Option("--out", help="Where they go.")] = Path("figures"),
+) -> None:
+    """Draw the figures of every finished run below runs/: ranked lists, CMC, distances, training."""
+    from . import course as runner
+
+    for line in runner.figures_of_runs(runner.runs_folder(), folder):
+        print(line)
+
+
+@app.command()
+def lab() -> None:
+    """JupyterLab on the notebooks, reachable from this machine only."""
+    from .course import home, lessons
+
+    first = lessons()[0]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        f"--ServerApp.root_dir={home()}",
+        "--ServerApp.ip=127.0.0.1",
+    ]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")
+    raise typer.Exit(subprocess.call([*command, str(first)]))
+
+
+def main() -> None:
+    """Run the command line; bad input becomes one sentence and exit status 1."""
+    try:
+        app()
+    except InputError as error:
+        tell(f"error: {error}")
+        sys.exit(1)
+    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        tell(f"error: {error.filename}: {error.strerror}: choose another path or change its permissions.")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        tell("stopped; the same command again goes on where it was.")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

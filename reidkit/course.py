@@ -1,0 +1,310 @@
+"""The course: prepares its data, runs its notebooks with a profile, collects their figures."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import nbformat
+import numpy as np
+import pandas as pd
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from tqdm.auto import tqdm
+
+from . import plots, synthetic
+from .attributes import Attributes, read_attributes
+from .features import Features
+from .images import CARDS, InputError, check_schema, default_root, matches, read_images
+from .metrics import Scores, score
+from .ranking import rank_features
+from .train import PROFILES, Run, load_run, write
+
+SIZES = {"smoke": "smoke", "quick": "quick", "paper": "full"}  # of the synthetic benchmark, by profile
+CELL_SECONDS = {"smoke": 300, "quick": 1800, "paper": 7 * 86400}  # a cell that takes longer hangs
+
+
+def home() -> Path:
+    """The folder that holds notebooks/: the checkout reidkit runs from, or else the working directory."""
+    checkout = Path(__file__).resolve().parents[1]
+    return checkout if (checkout / "notebooks").is_dir() else Path.cwd()
+
+
+def lessons() -> list[Path]:
+    """The notebooks in order; InputError where there are none."""
+    found = sorted((home() / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    if not found:
+        raise InputError(
+            f"there are no lessons in {home() / 'notebooks'}: clone the repository and install it with pip install -e ."
+        )
+    return found
+
+
+def synthetic_root(profile: str) -> Path:
+    """Where the synthetic benchmark of a profile lives."""
+    return home() / "datasets" / f"synthetic-{SIZES[profile]}"
+
+
+def prepare(
+    dataset: str = "synthetic",
+    profile: str = "quick",
+    root: str | os.PathLike[str] | None = None,
+    *,
+    fold: int = 0,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """The table of images of a data set; the synthetic one is written first where it is absent.
+
+    Raises:
+        InputError: unknown names, a folder that is not what it should be, no query with a valid match.
+    """
+    if profile not in PROFILES:
+        raise InputError(f"profile {profile!r} is not known: choose one of {', '.join(PROFILES)}.")
+    if dataset == "synthetic" and root in (None, synthetic_root(profile)) and "REIDKIT_ROOT" not in os.environ:
+        root = synthetic.write(synthetic_root(profile), size=SIZES[profile], progress=progress)
+    images = read_images(dataset, root, fold=fold)
+    require_protocol(images)
+    return images
+
+
+def require_protocol(images: pd.DataFrame) -> None:
+    """Raise InputError unless there is something to train on and a query that can be answered: before training."""
+    check_schema(images)
+    root = images.attrs.get("root", "the table")
+    present = set(images["split"])
+    if missing := [split for split in ("train", "query", "gallery") if split not in present]:
+        raise InputError(
+            f"{root} has no images of split {', '.join(missing)}: a training needs train, query and gallery."
+        )
+    if not images["path"].map(os.path.exists).any():
+        raise InputError(
+            f"none of the {len(images)} images listed in {root} is there: copy the data set, not its lists."
+        )
+    found = matches(images)
+    if not (found["valid"] > 0).any():
+        removed = int((found["removed"] > 0).sum())
+        raise InputError(
+            f"none of the {len(found)} queries in {root} has a valid match: {int((found['same_pid'] == 0).sum())} have "
+            f"no image of their person in the gallery, and of {removed} the rule {images.attrs['rule']!r} removed all: "
+            "check pids, camids and splits."
+        )
+
+
+def attributes_of(images: pd.DataFrame, profile: str = "quick") -> tuple[Attributes, pd.DataFrame]:
+    """The attributes of a data set's people, and the table of images they belong to.
+
+    Where a data set has none at hand (PKU-ReID never, Market-1501 without its .mat file) the synthetic people stand
+    in, and a printed sentence says so, so that a lesson can be read with any data set.
+    """
+    name, fold = images.attrs["dataset"], images.attrs["fold"]
+    try:
+        return read_attributes(name, images.attrs["root"], fold=fold), images
+    except InputError as error:
+        if name == "synthetic":
+            raise
+        print(f"{error} Until then this lesson goes on with the attributes of the synthetic people.")
+    images = prepare("synthetic", profile, synthetic_root(profile))
+    return read_attributes("synthetic", images.attrs["root"]), images
+
+
+def figures_folder(dataset: str, profile: str) -> Path:
+    """Where lessons put their figures: below figures/, in a folder git does not keep."""
+    return home() / "figures" / f"{dataset}-{profile}"
+
+
+def runs_folder() -> Path:
+    """Where lessons and commands keep finished runs."""
+    return home() / "runs"
+
+
+# --- running notebooks ---------------------------------------------------------------------------------------
+
+
+class OwnKernel(KernelSpecManager):
+    """Always the Python that runs now, whatever kernels the machine has registered under the name python3."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        del kernel_name
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=argv, display_name="reidkit", language="python")
+
+
+@dataclass(frozen=True)
+class Executed:
+    """One lesson that ran."""
+
+    name: str
+    seconds: float
+    path: Path  # the notebook with its outputs
+    figures: int  # files it wrote
+
+
+@contextmanager
+def variables(values: dict[str, str]) -> Iterator[None]:
+    """Environment variables for a while."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def execute(path: Path, out: Path, *, profile: str, dataset: str, progress: bool = True) -> Executed:
+    """Run one notebook with a profile and keep it, outputs and all, in `out`.
+
+    Raises:
+        InputError: a cell that failed, named with notebook, cell and exception in one sentence. The notebook up to
+            there is kept beside the others as NAME.failed.ipynb.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    out.mkdir(parents=True, exist_ok=True)
+    figures = figures_folder(dataset, profile)
+    before = files_of(figures)
+    sockets = tempfile.TemporaryDirectory(prefix="reidkit")
+    # no ports, and no warning about them; the path is absolute because the kernel runs in another folder
+    talk = {} if sys.platform == "win32" else {"transport": "ipc", "ip": f"{sockets.name}/kernel"}
+    manager = AsyncKernelManager(kernel_spec_manager=OwnKernel(), **talk)
+    client = NotebookClient(
+        notebook, km=manager, timeout=CELL_SECONDS[profile], store_widget_state=False, resources=where(path)
+    )
+    started = time.perf_counter()
+    bar = tqdm(total=len(notebook.cells), desc=path.stem, unit="cell", disable=not progress, leave=False)
+    client.on_cell_complete = lambda cell_index, **_: bar.update(cell_index + 1 - bar.n)
+    failed = out / f"{path.stem}.failed.ipynb"
+    try:
+        with variables({"REIDKIT_PROFILE": profile, "REIDKIT_DATASET": dataset, "TQDM_DISABLE": "1"}):
+            client.execute()
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        write(failed, lambda temporary: nbformat.write(notebook, temporary))
+        raise InputError(f"{path.name}: {failure(notebook, error)}; what ran is in {failed}.") from None
+    finally:
+        bar.close()
+        sockets.cleanup()
+    failed.unlink(missing_ok=True)
+    written = out / path.name
+    write(written, lambda temporary: nbformat.write(notebook, temporary))
+    return Executed(path.stem, time.perf_counter() - started, written, len(files_of(figures) ^ before))
+
+
+def where(path: Path) -> dict[str, Any]:
+    """nbclient's way to say in which folder a notebook runs."""
+    return {"metadata": {"path": str(path.parent)}}
+
+
+def files_of(folder: Path) -> set[tuple[str, int]]:
+    """Names and times of the files in a folder that may not exist yet."""
+    return {(str(file), file.stat().st_mtime_ns) for file in folder.glob("*.png")} if folder.is_dir() else set()
+
+
+def failure(notebook: Any, error: Exception) -> str:
+    """Which cell failed, and how, in one phrase."""
+    for number, cell in enumerate(notebook.cells, 1):
+        for output in cell.get("outputs", []):
+            if output["output_type"] == "error":
+                return f"cell {number} raised {output['ename']}: {output['evalue']}"
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+
+
+def run(
+    profile: str = "quick",
+    dataset: str = "synthetic",
+    *,
+    only: str | None = None,
+    out: Path | None = None,
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+) -> list[Executed]:
+    """Run the lessons in order, one line a lesson.
+
+    Args:
+        only: run the lessons whose name starts with this ("03"), or several with commas between.
+        out: where the executed notebooks go; by default course/<dataset>-<profile>.
+    Raises:
+        InputError: unknown profile, data set or lesson; a lesson that failed.
+    """
+    if dataset not in CARDS:
+        read_images(dataset)  # says which there are
+    chosen = lessons()
+    if only:
+        wanted = tuple(part.strip() for part in only.split(","))
+        chosen = [path for path in chosen if path.stem.startswith(wanted)]
+        if not chosen:
+            names = ", ".join(path.stem for path in lessons())
+            raise InputError(f"no lesson starts with {only!r}: there are {names}.")
+    started = time.perf_counter()
+    images = prepare(dataset, profile, progress=progress)
+    say(f"{dataset}: {len(images):,} images in {images.attrs['root']} ({time.perf_counter() - started:.0f} s)")
+    home_out = out or home() / "course" / f"{dataset}-{profile}"
+    done = []
+    for path in chosen:
+        lesson = execute(path, home_out, profile=profile, dataset=dataset, progress=progress)
+        say(f"{lesson.name}: {lesson.seconds:.0f} s, {lesson.figures} figures")
+        done.append(lesson)
+    say(f"notebooks with outputs in {home_out}, figures in {figures_folder(dataset, profile)}")
+    return done
+
+
+def here(name: str) -> bool:
+    """Whether a data set is found in its default place."""
+    root = default_root(name)
+    return root.exists() or (name == "synthetic" and any(synthetic_root(p).exists() for p in PROFILES))
+
+
+# --- figures of finished runs ------------------------------------------------------------------------------------
+
+
+def easy_to_hard(scores: Scores) -> list[int]:
+    """Three queries: the best, the median and the worst by average precision (ties: the first)."""
+    order = np.argsort(-scores.per_query, kind="stable")[: scores.n_queries - scores.n_without_match]
+    return [int(order[0]), int(order[len(order) // 2]), int(order[-1])]
+
+
+def figures_of(run: Run, folder: Path) -> list[Path]:
+    """Ranked lists, CMC, distances and training of one run, into a folder of its own."""
+    query, gallery = (Features.load(run.folder / f"features-{split}.safetensors") for split in ("query", "gallery"))
+    scores = score(query, gallery, run.recipe.metric)
+    ranking = rank_features(query, gallery, run.recipe.metric)
+    home = folder / run.folder.name
+    title = f"{run.recipe.system} on {run.recipe.dataset}: mAP {scores.mAP:.1f}, rank-1 {scores.rank1:.1f}"
+    figures: dict[str, Figure | Axes] = {
+        "ranked": plots.strips(ranking, query.table, gallery.table, easy_to_hard(scores)),
+        "cmc": plots.cmc({title: scores.cmc}),
+        "distances": plots.distances(ranking),
+    }
+    if len(run.history):
+        losses = [name for name in run.history if name not in ("epoch", "lr", "seconds", "images_per_second")]
+        figures["training"] = plots.history(run.history, losses)
+    paths = [plots.save(figure, name, home) for name, figure in figures.items()]
+    plt.close("all")
+    return paths
+
+
+def figures_of_runs(runs: Path, folder: Path) -> Iterator[str]:
+    """Draw every finished run; yields a line a run.
+
+    Raises:
+        InputError: no finished run.
+    """
+    found = sorted(path.parent for path in runs.glob("*/recipe.json") if not path.parent.name.startswith("."))
+    if not found:
+        raise InputError(f"there is no finished run in {runs}: `reidkit train` or `reidkit course` makes one.")
+    for path in found:
+        drawn = figures_of(load_run(path), folder)
+        yield f"{path.name}: {', '.join(p.name for p in drawn)} in {drawn[0].parent}"
