@@ -92,20 +92,12 @@ def data_list(as_json: Json = False) -> None:
     if as_json:
         show_json({"datasets": rows})
         return
-    table = Table(box=None, pad_edge=False)
-    for column in (
-        "name",
-        "here",
-        "people",
-        "cameras",
-        "what, licence, where it comes from, what the folder holds",
-    ):
-        table.add_column(column)
     for row in rows:
-        about = f"{row['title']}. {row['licence']}. Comes from: {row['source']}. Holds: {row['layout']}."
-        numbers = (str(row[key]) if row[key] is not None else "any" for key in ("people", "cameras"))
-        table.add_row(str(row["name"]), "yes" if row["here"] else "no", *numbers, about)
-    out.print(table)
+        sizes = ", ".join(f"{row[key]} {key}" for key in ("people", "cameras") if row[key] is not None)
+        out.print(f"[bold]{row['name']}[/] {'(here)' if row['here'] else '(not here)'}")
+        out.print(f"    {row['title']}{': ' if sizes else ''}{sizes}", markup=False)
+        for key in ("source", "licence", "layout", "folder"):
+            out.print(f"    {key}: {row[key]}", markup=False)
 
 
 @data.command("check")

@@ -190,7 +190,7 @@ def execute(path: Path, out: Path, *, profile: str, dataset: str, progress: bool
     failed = out / f"{path.stem}.failed.ipynb"
     try:
         with variables({"REIDKIT_PROFILE": profile, "REIDKIT_DATASET": dataset, "TQDM_DISABLE": "1"}):
-            client.execute()
+            client.execute(cleanup_kc=True)  # or the kernel lives on, since it was handed in
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         write(failed, lambda temporary: nbformat.write(notebook, temporary))
         raise InputError(f"{path.name}: {failure(notebook, error)}; what ran is in {failed}.") from None
@@ -200,7 +200,7 @@ def execute(path: Path, out: Path, *, profile: str, dataset: str, progress: bool
     failed.unlink(missing_ok=True)
     written = out / path.name
     write(written, lambda temporary: nbformat.write(notebook, temporary))
-    return Executed(path.stem, time.perf_counter() - started, written, len(files_of(figures) ^ before))
+    return Executed(path.stem, time.perf_counter() - started, written, len(files_of(figures) - before))
 
 
 def where(path: Path) -> dict[str, Any]:

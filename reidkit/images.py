@@ -72,7 +72,7 @@ _CARDS = (
     Card(
         "synthetic", "Synthetic pedestrians, people that do not exist", None, 6, "128 x 64", {}, "synthetic",
         "bounding_box_train, query, bounding_box_test with images PPPP_cCsS_FFFFFF_BB.jpg, and synthetic.csv",
-        "MIT, as reidkit itself", "written by `reidkit data synthetic`", "reidkit", folders=_THREE,
+        "CC0 1.0, public domain", "written by `reidkit data synthetic`", "reidkit", folders=_THREE,
     ),
     Card(
         "market1501", "Market-1501", 1501, 6, "128 x 64",

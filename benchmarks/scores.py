@@ -1,0 +1,100 @@
+"""Measured scores of the systems on one data set, over splits and seeds: what README and data card print.
+
+    python benchmarks/scores.py synthetic --seeds 0,1,2
+    python benchmarks/scores.py pku --root DIR --folds 0,1,2 --set epochs=30
+    python benchmarks/scores.py viper --root DIR --folds 0,1,2,3,4,5,6,7,8,9 --set epochs=20 --set instances=2
+
+Every row goes to figures/scores-DATASET.csv as soon as it is measured; finished runs are not trained again. For
+`synthetic` the seed is that of the people as well as of the training: other people, other weights.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import torch
+import typer
+
+from reidkit import course, synthetic
+from reidkit.cli import setting
+from reidkit.data import load
+from reidkit.features import features_of
+from reidkit.images import read_images
+from reidkit.metrics import score
+from reidkit.train import load_or_fit, recipe, write
+
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "colour histogram": ("histogram", {}),
+    "ResNet-18, random weights": ("baseline", {"epochs": 0}),
+    "ResNet-18, identity": ("baseline", {"triplet": 0}),
+    "ResNet-18, identity + triplet": ("baseline", {}),
+}
+
+
+def numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def images_of(dataset: str, root: Path | None, profile: str, fold: int, seed: int) -> pd.DataFrame:
+    """The table of images; the synthetic people of this seed are written where they are absent."""
+    if dataset == "synthetic" and root is None:
+        size = course.SIZES[profile]
+        root = course.synthetic_root(profile) if seed == 0 else course.home() / "datasets" / f"synthetic-{size}-{seed}"
+        synthetic.write(root, size=size, seed=seed)
+    return read_images(dataset, root, fold=fold)
+
+
+def measure(images: pd.DataFrame, system: str, changes: dict[str, Any], **known: Any) -> dict[str, Any]:
+    """Train (or load), describe and score one recipe; the minutes are those of the training."""
+    plan = recipe(system, known["profile"], **{**known, **changes})
+    train = load(images[images["split"] == "train"], plan.height, plan.width)
+    started = time.perf_counter()
+    run = load_or_fit(plan, train, runs=course.runs_folder())
+    minutes = run.history["seconds"].sum() / 60 if len(run.history) else (time.perf_counter() - started) / 60
+    scores = score(*(features_of(run, images, split) for split in ("query", "gallery")), plan.metric)
+    return {"mAP": scores.mAP, "rank1": scores.rank1, "rank10": scores.at(10), "minutes": minutes}
+
+
+def main(
+    dataset: str,
+    root: Annotated[Path | None, typer.Option()] = None,
+    profile: Annotated[str, typer.Option()] = "quick",
+    folds: Annotated[str, typer.Option()] = "0",
+    seeds: Annotated[str, typer.Option()] = "0",
+    settings: Annotated[list[str] | None, typer.Option("--set")] = None,
+) -> None:
+    changes = dict(setting(text) for text in settings or [])
+    rows = []
+    out = course.home() / "figures" / f"scores-{dataset}.csv"
+    for fold in numbers(folds):
+        for seed in numbers(seeds):
+            images = images_of(dataset, root, profile, fold, seed)
+            for name, (system, own) in VARIANTS.items():
+                given = changes if system == "baseline" else {}
+                known = {"dataset": dataset, "profile": profile, "fold": fold, "seed": seed}
+                got = measure(images, system, {**given, **own}, **known)
+                rows.append({"system": name, **known, "settings": json.dumps(changes), **got})
+                table = pd.DataFrame(rows).round(3)
+                write(out, lambda path, table=table: table.to_csv(path, index=False))  # type: ignore[misc]
+                print(f"{name}, fold {fold}, seed {seed}: mAP {got['mAP']:.1f}, rank-1 {got['rank1']:.1f}", flush=True)
+    table = pd.DataFrame(rows)
+    print(f"\n{dataset}, {profile}, {platform.machine()}, {torch.get_num_threads()} threads; mean and deviation of n")
+    print(summary(table))
+
+
+def summary(table: pd.DataFrame) -> str:
+    """A Markdown table, a row a system: mean and standard deviation over folds and seeds."""
+    lines = ["| system | n | mAP | rank-1 | rank-10 | minutes |", "|---|---|---|---|---|---|"]
+    for name, part in table.groupby("system", sort=False):
+        cells = [f"{part[c].mean():.1f} ± {part[c].std(ddof=0):.1f}" for c in ("mAP", "rank1", "rank10")]
+        lines.append(f"| {name} | {len(part)} | {' | '.join(cells)} | {part['minutes'].mean():.1f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    typer.run(main)

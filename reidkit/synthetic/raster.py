@@ -1,0 +1,252 @@
+"""Closed-form visibility: every solid is a few patches of quadrics, and each patch is seen at most once a ray.
+
+Camera space has u to the right, v up and w towards the viewer, in metres; rays run along -w. A patch is the sheet
+w = L(u, v) + g sqrt(Q(u, v)) where Q >= 0 and lo <= S(u, v) + s w <= hi, with L and S linear and Q quadratic: the
+front of a sphere, of a cone between two planes (g = 1), and flat ends and box faces (g = 0) alike.
+
+Only sums, products, quotients and square roots are taken at the pixels, each by a kernel of its own: IEEE defines
+their results to the last bit, so neither the batch size nor the device changes them.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .body import BOX, CAPPED, ROUND, Solids
+
+TILE = 8
+FAR = -1e6
+# Rows of a patch table.
+LU, LV, L1, QUU, QVV, Q11, QUV, QU1, QV1, G, SU, SV, S1, SW, LO, HI = range(16)
+GRID = 2.0**-15  # metres: poses are rounded to it, so that the last bit of a sine cannot reach a pixel
+
+
+@dataclass
+class Patches:
+    """table (16, P) float32, the solid of each patch (P,), and corners of its bounding rectangle (P, 2)."""
+
+    table: np.ndarray
+    solid: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def _outer(x: np.ndarray) -> np.ndarray:
+    return x[..., :, None] * x[..., None, :]
+
+
+def _row(
+    line: np.ndarray,
+    gain: np.ndarray,
+    form: np.ndarray,
+    curved: float,
+    clip: np.ndarray,
+    slope: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    valid: np.ndarray,
+) -> np.ndarray:
+    """One patch a solid as (N, 16); `form` (N, 3, 3) is Q in (u, v, 1), negative everywhere if not valid."""
+    q = np.stack(
+        [form[:, 0, 0], form[:, 1, 1], form[:, 2, 2], 2 * form[:, 0, 1], 2 * form[:, 0, 2], 2 * form[:, 1, 2]], 1
+    )
+    q = np.where(valid[:, None], q * gain[:, None], np.array([0, 0, -1.0, 0, 0, 0]))
+    line, clip = np.where(valid[:, None], line, 0), np.where(valid[:, None], clip, 0)
+    rest = np.stack([np.where(valid, slope, 0), low, high], axis=1)
+    return np.concatenate([line, q, np.full((len(q), 1), curved), clip, rest], axis=1)
+
+
+def _quadric(ray: np.ndarray, base: np.ndarray, sign: np.ndarray, const: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Front sheet of sum_i sign_i (base_i . (u, v, 1) + ray_i w)^2 = const: line, 1 / A^2, form, A > 0."""
+    a = np.sum(sign * ray * ray, axis=1)
+    b = np.sum((sign * ray)[:, :, None] * base, axis=1)
+    c = np.sum(sign[:, :, None, None] * _outer(base), axis=1)
+    c[:, 2, 2] -= const
+    valid = a > 1e-6
+    a = np.where(valid, a, 1.0)
+    return -b / a[:, None], 1 / (a * a), _outer(b) - a[:, None, None] * c, valid
+
+
+def patches(solids: Solids) -> Patches:
+    """Patches of solids that are already in camera space; three a solid, unused ones left out."""
+    n = len(solids)
+    matrix = solids.frame / solids.scale[:, :, None]
+    ray = matrix[:, :, 2]
+    base = np.concatenate([matrix[:, :, :2], -np.sum(matrix * solids.origin[:, None, :], axis=2)[:, :, None]], axis=2)
+    length, ra, rb = solids.shape.T
+    ones, wide = np.ones(n), np.full(n, 1e9)
+    rows = []
+    slope = np.where(solids.kind == ROUND, 0.0, (ra - rb) / np.maximum(length, 1e-9))
+    taper = np.clip((ra - rb) / np.maximum(length, 1e-9), -0.999, 0.999)
+    cosine = np.sqrt(1 - taper * taper)
+    is_round = solids.kind == ROUND
+    m = np.where(is_round, taper / cosine, slope)
+    k = np.where(is_round, ra / cosine, ra)
+    start = np.where(is_round, ra * taper, 0.0)
+    stop = np.where(is_round, length + rb * taper, length)
+    # The side: x^2 + z^2 = (k - m y)^2 between two planes.
+    cone_ray = np.stack([ray[:, 0], -m * ray[:, 1], ray[:, 2]], axis=1)
+    cone_base = np.stack([base[:, 0], -m[:, None] * base[:, 1], base[:, 2]], axis=1)
+    cone_base[:, 1, 2] += k
+    side = _quadric(cone_ray, cone_base, np.tile([1.0, -1.0, 1.0], (n, 1)), np.zeros(n))
+    has_side = side[3] & (solids.kind != BOX) & (length > 0)
+    rows.append(_row(side[0], side[1], side[2], 1.0, base[:, 1], ray[:, 1], start, stop, has_side))
+    plus = np.ones((n, 3))
+    for end, radius in ((np.zeros(n), ra), (length, rb)):
+        ball_base = base.copy()
+        ball_base[:, 1, 2] -= end
+        ball = _quadric(ray, ball_base, plus, radius * radius)
+        valid = ball[3] & is_round & ((end == 0) | (length > 0))
+        rows.append(_row(ball[0], ball[1], ball[2], 1.0, np.zeros((n, 3)), np.zeros(n), -wide, wide, valid))
+    # The end of a capped cone that faces the viewer takes the second place, faces of a box all three.
+    tilt = np.where(np.abs(ray[:, 1]) > 1e-6, ray[:, 1], 1e-6)
+    end, radius = np.where(tilt > 0, length, 0.0), np.where(tilt > 0, rb, ra)
+    line = (np.array([0, 0, 1.0]) * end[:, None] - base[:, 1]) / tilt[:, None]
+    disc = -_outer(base[:, 0] + ray[:, 0, None] * line) - _outer(base[:, 2] + ray[:, 2, None] * line)
+    disc[:, 2, 2] += radius * radius
+    cap = _row(line, ones, disc, 0.0, np.zeros((n, 3)), np.zeros(n), -wide, wide, np.abs(ray[:, 1]) > 1e-6)
+    rows[1] = np.where((solids.kind == CAPPED)[:, None], cap, rows[1])
+    for i, (j, l) in enumerate(((1, 2), (0, 2), (0, 1))):
+        facing = np.where(np.abs(ray[:, i]) > 1e-6, ray[:, i], 1e-6)
+        line = (np.array([0, 0, 1.0]) * np.sign(facing)[:, None] - base[:, i]) / facing[:, None]
+        slab = -_outer(base[:, j] + ray[:, j, None] * line)
+        slab[:, 2, 2] += 1
+        face = _row(line, ones, slab, 0.0, base[:, l], ray[:, l], -ones, ones, np.abs(ray[:, i]) > 1e-6)
+        rows[i] = np.where((solids.kind == BOX)[:, None], face, rows[i])
+    low, high = _rectangles(solids, start, stop, np.abs(k - m * start), np.abs(k - m * stop))
+    table = np.stack(rows, axis=1)
+    keep = ~((table[:, :, Q11] == -1) & (table[:, :, QUU] == 0) & (table[:, :, QVV] == 0))
+    solid = np.broadcast_to(np.arange(n)[:, None], (n, 3))[keep]
+    return Patches(np.ascontiguousarray(table[keep].T.astype(np.float32)), solid, low[keep], high[keep])
+
+
+def _rectangles(
+    solids: Solids, start: np.ndarray, stop: np.ndarray, r0: np.ndarray, r1: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bounding rectangles (N, 3, 2) in u and v of the three patches of each solid."""
+    spread = np.swapaxes(solids.frame, -1, -2)[:, :2] * solids.scale[:, None, :]
+    ball = np.linalg.norm(spread, axis=-1)
+    ring = np.linalg.norm(spread[:, :, ::2], axis=-1)
+    axis = solids.frame[:, 1, :2] * solids.scale[:, 1:2]
+    length, ra, rb = solids.shape.T
+    at = solids.origin[:, :2]
+
+    def both(y0: np.ndarray, size0: np.ndarray, y1: np.ndarray, size1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        a, b = at + axis * y0[:, None], at + axis * y1[:, None]
+        return np.minimum(a - size0, b - size1), np.maximum(a + size0, b + size1)
+
+    side = both(start, ring * r0[:, None], stop, ring * r1[:, None])
+    zero = np.zeros_like(length)
+    first = both(zero, ball * ra[:, None], zero, ball * ra[:, None])
+    second = both(length, ball * rb[:, None], length, ball * rb[:, None])
+    whole = both(zero, ring * ra[:, None], length, ring * rb[:, None])
+    box = (at - np.abs(spread).sum(-1), at + np.abs(spread).sum(-1))
+    capped, boxed = (solids.kind == CAPPED)[:, None], (solids.kind == BOX)[:, None]
+    corners = []
+    for i in range(2):
+        first_or_cap = np.where(capped, whole[i], first[i])
+        corners.append(np.stack([np.where(boxed, box[i], r) for r in (side[i], first_or_cap, second[i])], axis=1))
+    return corners[0], corners[1]
+
+
+@dataclass
+class Window:
+    """What B images show of camera space: u = left + (i + 1/2) du, v = top - (j + 1/2) dv; size in samples."""
+
+    left: np.ndarray
+    top: np.ndarray
+    du: np.ndarray
+    dv: np.ndarray
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        self.left, self.top, self.du, self.dv = (
+            np.asarray(x, dtype=np.float32) for x in (self.left, self.top, self.du, self.dv)
+        )
+
+
+def visible(p: Patches, image: np.ndarray, window: Window, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Nearest patch at every sample: depth w (B, H, W) float32, FAR where none, and patch (B, H, W) int32 or -1.
+
+    Patches are bounded to 8 x 8 tiles; the k-th candidates of all tiles are compared at once.
+    """
+    n, th, tw = len(window.left), -(-window.height // TILE), -(-window.width // TILE)
+    depth = torch.full((n * th * tw, TILE, TILE), FAR, device=device)
+    winner = torch.full((n * th * tw, TILE, TILE), -1, dtype=torch.int32, device=device)
+    scale = np.stack([window.du, window.dv], axis=1)[image]
+    corner = np.stack([window.left, window.top], axis=1)[image]
+    x0 = np.floor((p.low[:, 0] - corner[:, 0]) / scale[:, 0] - 0.5) // TILE
+    x1 = np.floor((p.high[:, 0] - corner[:, 0]) / scale[:, 0] + 0.5) // TILE
+    y0 = np.floor((corner[:, 1] - p.high[:, 1]) / scale[:, 1] - 0.5) // TILE
+    y1 = np.floor((corner[:, 1] - p.low[:, 1]) / scale[:, 1] + 0.5) // TILE
+    x0, x1 = (np.clip(x, a, b).astype(np.int64) for x, a, b in ((x0, 0, tw), (x1, -1, tw - 1)))
+    y0, y1 = (np.clip(y, a, b).astype(np.int64) for y, a, b in ((y0, 0, th), (y1, -1, th - 1)))
+    wide, high = np.maximum(x1 - x0 + 1, 0), np.maximum(y1 - y0 + 1, 0)
+    count = wide * high
+    patch = np.repeat(np.arange(len(count)), count)
+    step = np.arange(len(patch)) - np.repeat(np.cumsum(count) - count, count)
+    column, line = x0[patch] + step % wide[patch], y0[patch] + step // wide[patch]
+    tile = (image[patch] * th + line) * tw + column
+    order = np.argsort(tile, kind="stable")
+    ordered = tile[order]
+    first = np.r_[True, ordered[1:] != ordered[:-1]] if len(ordered) else np.zeros(0, dtype=bool)
+    rank = np.arange(len(ordered)) - np.maximum.accumulate(np.where(first, np.arange(len(ordered)), 0))
+    by_rank = order[np.argsort(rank, kind="stable")]
+    bounds = np.r_[0, np.cumsum(np.bincount(rank))] if len(rank) else np.zeros(1, dtype=np.int64)
+    lane = (np.arange(TILE) + 0.5).astype(np.float32)
+    du, dv = window.du[image[patch]][by_rank], window.dv[image[patch]][by_rank]
+    left = window.left[image[patch]][by_rank] + (column[by_rank] * TILE).astype(np.float32) * du
+    top = window.top[image[patch]][by_rank] - (line[by_rank] * TILE).astype(np.float32) * dv
+    u = torch.from_numpy(left[:, None] + lane * du[:, None]).to(device)[:, None, :]
+    v = torch.from_numpy(top[:, None] - lane * dv[:, None]).to(device)[:, :, None]
+    which = torch.from_numpy(patch[by_rank]).to(device)
+    where = torch.from_numpy(tile[by_rank]).to(device)
+    table = torch.from_numpy(p.table).to(device)
+    for a, b in pairwise(bounds):
+        ids, at = which[a:b], where[a:b]
+        w, seen = _sheet(table[:, ids][:, :, None, None], u[a:b], v[a:b])
+        old = depth[at]
+        seen &= w > old
+        depth[at] = torch.where(seen, w, old)
+        winner[at] = torch.where(seen, ids.to(torch.int32)[:, None, None], winner[at])
+
+    def image_of(x: Tensor) -> Tensor:
+        x = x.view(n, th, tw, TILE, TILE).transpose(2, 3).reshape(n, th * TILE, tw * TILE)
+        return x[:, : window.height, : window.width]
+
+    return image_of(depth), image_of(winner)
+
+
+def _sheet(t: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Depth of patches t (16, E, 1, 1) at u (E, 1, 8), v (E, 8, 1), and where they exist; both (E, 8, 8)."""
+    q = (t[QUU] * u + t[QU1]) * u + ((t[QVV] * v + t[QV1]) * v + t[Q11])
+    q += (t[QUV] * v) * u
+    seen = q >= 0
+    w = q.clamp_(min=0).sqrt_().mul_(t[G])
+    w += (t[LU] * u) + (t[LV] * v + t[L1])
+    s = w * t[SW]
+    s += (t[SU] * u) + (t[SV] * v + t[S1])
+    seen &= s >= t[LO]
+    seen &= s <= t[HI]
+    return w, seen
+
+
+def surface(t: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Depth (K,) and unit normal (3, K) of the sheets t (16, K) at u, v (K,)."""
+    q = (t[QUU] * u + t[QU1]) * u + ((t[QVV] * v + t[QV1]) * v + t[Q11])
+    q = q + (t[QUV] * v) * u
+    root = q.clamp(min=0).sqrt()
+    w = root * t[G] + ((t[LU] * u) + (t[LV] * v + t[L1]))
+    curved = t[G] > 0
+    double = root * 2
+    qu = (t[QUU] * u) * 2 + t[QUV] * v + t[QU1]
+    qv = (t[QVV] * v) * 2 + t[QUV] * u + t[QV1]
+    nu = -torch.where(curved, t[LU] * double + qu, t[LU])
+    nv = -torch.where(curved, t[LV] * double + qv, t[LV])
+    nw = torch.where(curved, double, torch.ones_like(double))
+    norm = (nu * nu + nv * nv + nw * nw).sqrt().clamp(min=1e-12)
+    return w, torch.stack([nu / norm, nv / norm, nw / norm])
