@@ -51,7 +51,7 @@ def images_of(dataset: str, root: Path | None, profile: str, fold: int, seed: in
 
 def measure(images: pd.DataFrame, system: str, changes: dict[str, Any], **known: Any) -> dict[str, Any]:
     """Train (or load), describe and score one recipe; the minutes are those of the training."""
-    plan = recipe(system, known["profile"], **{**known, **changes})
+    plan = recipe(system, **{**known, **changes})
     train = load(images[images["split"] == "train"], plan.height, plan.width)
     started = time.perf_counter()
     run = load_or_fit(plan, train, runs=course.runs_folder())

@@ -283,8 +283,13 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score a finished run: mAP, CMC, mINP, and how many queries had no match."""
+    from .metrics import AP_FORMS
+    from .ranking import METRICS, chosen
     from .train import load_run
 
+    chosen(ap, AP_FORMS, "ap")
+    if metric is not None:
+        chosen(metric, METRICS, "metric")
     found = load_run(run)
     report(found, images_of(found), metric or found.recipe.metric, ap, as_json)
 
@@ -309,6 +314,8 @@ def search(
 
     if save is not None and save.suffix.lower() not in (".png", ".pdf", ".svg", ".jpg"):
         raise InputError(f"--save {save} has the ending {save.suffix!r}: use .png, .pdf, .svg or .jpg.")
+    if top < 1:
+        raise InputError(f"--top is {top}: ask for at least one place.")
     found = load_run(run)
     plan = found.recipe
     asked = pd.DataFrame({"path": [str(absolute(image))], "pid": [0], "camid": [-1], "split": ["query"]})
@@ -399,9 +406,10 @@ def main() -> None:
     except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         tell(f"error: {error.filename}: {error.strerror}: choose another path or change its permissions.")
         sys.exit(1)
-    except KeyboardInterrupt:
-        tell("stopped; the same command again goes on where it was.")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # Ctrl-C, as typer passes it on
+            tell("stopped; the same command again goes on where it was.")
+        raise
 
 
 if __name__ == "__main__":

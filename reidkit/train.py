@@ -312,13 +312,13 @@ def fit(
     epochs = tqdm(range(len(history.rows), recipe.epochs), "training", disable=not progress, leave=False)
     for epoch in epochs:
         torch.manual_seed(recipe.seed * 100_003 + epoch)  # dropout and the like
-        generator = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch)
+        generator = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch + 7919 * fabric.global_rank)
         batches = plan(recipe, label, epoch)
-        steps = len(batches)
+        steps = len(batches) // fabric.world_size  # on each device, the same number or they wait for ever
         started, images, sums = time.perf_counter(), 0, Sums()
         model.train()
-        for step, index in enumerate(batches[fabric.global_rank :: fabric.world_size]):
-            share = rate(recipe, (epoch + step * fabric.world_size / steps) / recipe.epochs)
+        for step, index in enumerate(batches[fabric.global_rank :: fabric.world_size][:steps]):
+            share = rate(recipe, (epoch + step / steps) / recipe.epochs)
             for group in optimizer.param_groups:
                 group["lr"] = recipe.lr * share * group["scale"]
             batch: Batch = fabric.to_device(train.batch(index))
@@ -332,22 +332,13 @@ def fit(
             images += len(index)
         seconds = time.perf_counter() - started
         means = sums.means(recipe, epoch)
-        row = {
-            "epoch": epoch + 1,
-            "lr": recipe.lr * share,
-            "seconds": seconds,
-            "images_per_second": images / seconds,
-        }
+        speed = images * fabric.world_size / seconds
+        row = {"epoch": epoch + 1, "lr": recipe.lr * share, "seconds": seconds, "images_per_second": speed}
         history.rows.append({**row, **means})
         epochs.set_postfix({name: f"{value:.3g}" for name, value in means.items()})
         if after_epoch:
-            after_epoch(
-                {
-                    "network": network.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "history": history.rows,
-                }
-            )
+            now = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "history": history.rows}
+            after_epoch(now)
     return network.eval(), history
 
 
@@ -399,7 +390,8 @@ def fingerprint(recipe: Recipe, table: pd.DataFrame) -> str:
     rows = [recipe.to_json()]
     for name, pid, camid in zip(table["path"], table["pid"], table["camid"], strict=True):
         path = Path(name)
-        rows.append(f"{path.name},{path.stat().st_size},{pid},{camid}")
+        size = path.stat().st_size if path.exists() else 0  # an ImageSet may come from elsewhere than files
+        rows.append(f"{path.name},{size},{pid},{camid}")
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:8]
 
 

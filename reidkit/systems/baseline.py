@@ -94,7 +94,7 @@ def watch(output: Output, batch: dict[str, Tensor]) -> dict[str, Tensor]:
 
 RECIPES: dict[str, dict[str, Any]] = {
     "smoke": {"epochs": 2, "height": 64, "width": 32, "batch": 32, "instances": 4, "metric": "cosine"},
-    "quick": {"epochs": 12, "height": 128, "width": 64, "batch": 64, "instances": 4, "lr": 1e-3, "metric": "cosine"},
+    "quick": {"epochs": 10, "height": 128, "width": 64, "batch": 64, "instances": 4, "lr": 1e-3, "metric": "cosine"},
     # Luo et al. 2019, table of settings
     "paper": {
         "backbone": "resnet50",

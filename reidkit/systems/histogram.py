@@ -29,8 +29,8 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value < 1:
-                raise InputError(f"{name} is {value}: give 1 or more.")
+            if not value > 0:
+                raise InputError(f"{name} is {value}: give a number above 0.")
 
 
 @dataclass

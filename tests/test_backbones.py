@@ -1,0 +1,126 @@
+"""Backbones against torchvision's own networks, and weights from everywhere they may come from."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision import models
+
+from reidkit.backbones import BACKBONES, build
+from reidkit.images import InputError
+
+IMAGES = torch.randn(2, 3, 128, 64, generator=torch.Generator().manual_seed(0))
+
+
+def equal(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    a, b = one.state_dict(), other.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("last_stride", [2, 1])
+@pytest.mark.parametrize("name", BACKBONES)
+@torch.inference_mode()
+def test_channels_and_stride_are_those_of_the_map(name: str, last_stride: int) -> None:
+    backbone = build(name, last_stride=last_stride).eval()
+    height, width = (64, 32) if name in ("resnet101", "resnet152") else (128, 64)
+    b, z, h, w = backbone(IMAGES[:1, :, :height, :width]).shape
+    assert (b, z) == (1, backbone.channels)
+    rim = 31 if name == "alexnet" else 0  # AlexNet does not pad its rim
+    assert (h, w) == ((height - rim) // backbone.stride, (width - rim) // backbone.stride)
+    assert backbone.stride == (32 if last_stride == 2 or name == "alexnet" else 16)
+    assert list(backbone.stages) == (
+        [f"conv{i}" for i in range(1, 6)] if name == "alexnet" else ["stem", *(f"layer{i}" for i in range(1, 5))]
+    )
+
+
+@pytest.mark.parametrize("name", ["alexnet", "resnet18", "resnet50"])
+@torch.inference_mode()
+def test_the_map_is_torchvisions_up_to_its_pooling(name: str) -> None:
+    torch.manual_seed(3)
+    theirs = getattr(models, name)(weights=None).eval()
+    torch.manual_seed(3)
+    own = build(name).eval()
+    seen: list[torch.Tensor] = []
+    theirs.avgpool.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    theirs(IMAGES)
+    assert torch.equal(own(IMAGES), seen[0])
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pth"])
+@pytest.mark.parametrize("name", ["alexnet", "resnet18"])
+def test_local_weights_round_trip(name: str, ending: str, tmp_path: Path) -> None:
+    state = getattr(models, name)(weights=None).state_dict()
+    if ending == ".pth":  # another number of classes: the classifier is thrown away anyhow
+        state = {k: v[:7] if k in ("fc.weight", "fc.bias") else v for k, v in state.items()}
+    file = tmp_path / f"weights{ending}"
+    save_file(state, file) if ending == ".safetensors" else torch.save(state, file)
+    one, two = build(name, str(file)), build(name, str(file), last_stride=1)
+    assert equal(one, two) and not equal(one, build(name))
+    first = next(iter(one.state_dict().values()))
+    assert torch.equal(first, next(iter(state.values())))
+    body = {k: v for k, v in state.items() if not k.startswith(("fc.", "classifier."))}
+    torch.save(body, tmp_path / "body.pth")
+    assert equal(one, build(name, str(tmp_path / "body.pth")))
+
+
+class Trap:
+    """A pickle that would run code."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.mark),)
+
+
+def test_wrong_files_are_refused(tmp_path: Path) -> None:
+    def written(name: str, content: bytes) -> Path:
+        (tmp_path / name).write_bytes(content)
+        return tmp_path / name
+
+    torch.save(models.resnet34(weights=None).state_dict(), tmp_path / "other.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    torch.save(Trap(tmp_path / "ran"), tmp_path / "trap.pth")
+    cases = {
+        tmp_path / "gone.pth": "are not there",
+        tmp_path: "are not there",
+        written("text.pth", b"<html>"): "holds no readable weights|is refused",
+        written("empty.pth", b""): "holds no readable weights",
+        written("cut.safetensors", b"\x10\0\0\0\0\0\0\0{"): "holds no readable weights",
+        tmp_path / "other.pth": "does not hold a resnet18",
+        tmp_path / "list.pth": "does not hold a resnet18",
+        tmp_path / "trap.pth": "is refused, it holds more than tensors",
+        written("trap.pkl", pickle.dumps(Trap(tmp_path / "ran"), 2)): "is refused|no readable weights",
+    }
+    for file, message in cases.items():
+        with pytest.raises(InputError, match=message) as caught:
+            build("resnet18", str(file))
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("error", [URLError("no route"), OSError("disk full"), RuntimeError("invalid hash value")])
+def test_offline_says_what_to_do(error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fail)
+    monkeypatch.setattr(models._api, "load_state_dict_from_url", fail)
+    with pytest.raises(InputError, match=re.escape(str(tmp_path))) as caught:
+        build("resnet18", "torchvision")
+    assert "could not be downloaded" in str(caught.value) and "pretrained=none" in str(caught.value)
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(InputError, match="'resnet20' is not known"):
+        build("resnet20")
+    with pytest.raises(InputError, match="last_stride is 3"):
+        build("resnet18", last_stride=3)

@@ -1,0 +1,131 @@
+"""Descriptors beside their table: kept, reused, and refused where the file is something else."""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from pathlib import Path
+from typing import Any
+
+import fakes
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from reidkit import features
+from reidkit.data import load, standardise
+from reidkit.features import Features, describe, features_of
+from reidkit.images import InputError, read_images
+from reidkit.systems import histogram
+from reidkit.train import Run, load_or_fit, new_network, recipe
+
+TINY: dict[str, Any] = {"height": 32, "width": 16, "precision": "32-true"}
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> pd.DataFrame:
+    return read_images("market1501", fakes.market(tmp_path / "market"))
+
+
+@pytest.fixture
+def run(images: pd.DataFrame, tmp_path: Path) -> Run:
+    """A finished run of the system that learns nothing: there at once."""
+    own = recipe("histogram", dataset="market1501", **TINY)
+    train = load(images[images["split"] == "train"], own.height, own.width)
+    return load_or_fit(own, train, runs=tmp_path / "runs", progress=False, say=lambda _: None)
+
+
+def test_features_go_through_a_file(images: pd.DataFrame, tmp_path: Path) -> None:
+    rows = images[images["split"] == "gallery"].reset_index(drop=True)
+    own = Features(torch.randn(len(rows), 7), rows)
+    own.save(tmp_path / "f.safetensors")
+    again = Features.load(tmp_path / "f.safetensors")
+    assert torch.equal(again.descriptor, own.descriptor) and len(again) == len(rows)
+    pd.testing.assert_frame_equal(again.table, rows)
+    assert again.table.attrs == rows.attrs == images.attrs
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["f.safetensors"]  # no temporary left
+
+
+@pytest.mark.parametrize("content", [None, b"", b"<html></html>", b"\x08\0\0\0\0\0\0\0{}      "], ids=str)
+def test_what_holds_no_descriptors_is_refused(content: bytes | None, tmp_path: Path) -> None:
+    file = tmp_path / "f.safetensors"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InputError, match="holds no descriptors") as caught:
+        Features.load(file)
+    assert "\n" not in str(caught.value)
+    save_file({"descriptor": torch.zeros(2, 2)}, file)  # of somebody else
+    with pytest.raises(InputError, match="holds no descriptors"):
+        Features.load(file)
+
+
+def test_describe_is_the_network_in_order_whatever_the_batch(images: pd.DataFrame) -> None:
+    own = recipe("baseline", **TINY)
+    data = load(images, own.height, own.width)
+    network = new_network(own, 5).train()
+    found = describe(network, data, own, batch=4)
+    assert found.descriptor.shape == (len(images), 512) and found.descriptor.dtype == torch.float32
+    assert found.table is data.table and not network.training
+    with torch.inference_mode():
+        expected = network.describe(standardise(data.pixels))
+    torch.testing.assert_close(found.descriptor, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_features_are_computed_once_and_kept(run: Run, images: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = features_of(run, images, "gallery")
+    assert (run.folder / "features-gallery.safetensors").exists()
+    assert first.table["path"].tolist() == images.loc[images["split"] == "gallery", "path"].tolist()
+    monkeypatch.setattr(features, "describe", lambda *_, **__: pytest.fail("described twice"))
+    again = features_of(run, images, "gallery")
+    assert torch.equal(first.descriptor, again.descriptor)
+    corrected = images.assign(pid=images["pid"].replace(3, 1))
+    assert 3 not in set(features_of(run, corrected, "gallery").table["pid"])  # people are those of the table now
+
+
+def test_features_of_other_images_are_not_reused(run: Run, images: pd.DataFrame) -> None:
+    whole = features_of(run, images, "gallery")
+    fewer = images[~((images["split"] == "gallery") & (images["pid"] == -1))]
+    part = features_of(run, fewer, "gallery")
+    assert len(part) == len(whole) - 1
+    torch.testing.assert_close(part.descriptor, whole.descriptor[1:])
+    with pytest.raises(InputError, match="no images of split 'val'"):
+        features_of(run, images, "val")
+
+
+# --- the system that learns nothing ---
+
+
+def test_histogram_rows_have_unit_length(images: pd.DataFrame) -> None:
+    own = recipe("histogram", stripes=4, hues=5, **TINY)
+    found = describe(new_network(own, 0), load(images, own.height, own.width), own)
+    assert found.descriptor.shape == (len(images), 4 * 5 * 3 * 3) and (found.descriptor >= 0).all()
+    torch.testing.assert_close(found.descriptor.norm(dim=1), torch.ones(len(images)))
+
+
+def test_histogram_equals_counting_pixel_by_pixel(rng: np.random.Generator) -> None:
+    options = histogram.Options()
+    sizes = tuple(vars(options)[name] for name in ("hues", "saturations", "values"))
+    palette = [
+        rgb
+        for rgb in rng.integers(0, 256, (400, 3)).tolist()
+        if all(
+            0.02 < part * n % 1 < 0.98
+            for part, n in zip(colorsys.rgb_to_hsv(*(c / 255 for c in rgb)), sizes, strict=True)
+        )
+    ]  # no colour at the border of two bins
+    palette += [[100, 100, 100], [255, 255, 255], [0, 0, 0], [200, 0, 0]]
+    pixels = np.array(palette, np.uint8)[rng.integers(0, len(palette), (2, 25, 7))]  # (B, H, W, 3)
+    found = histogram.Network(torch.nn.Identity(), 0, options).describe(
+        standardise(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    )
+    for image, own in zip(pixels, found, strict=True):
+        counts = np.zeros((options.stripes, *sizes))
+        for y in range(25):
+            for x in range(7):
+                hsv = colorsys.rgb_to_hsv(*(image[y, x] / 255))
+                weight = math.exp(-((((x + 0.5) / 7 - 0.5) / options.sigma) ** 2) / 2)
+                cell = (min(int(part * n + 1e-6), n - 1) for part, n in zip(hsv, sizes, strict=True))
+                counts[(y * options.stripes // 25, *cell)] += weight
+        np.testing.assert_allclose(own, np.sqrt(counts.ravel() / counts.sum()), atol=1e-6)

@@ -1,0 +1,243 @@
+"""CMC, mAP and mINP against a slow double loop, scikit-learn and numbers worked out by hand."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import average_precision_score
+
+from reidkit import metrics, ranking
+from reidkit.images import InputError
+from reidkit.metrics import average_precision, evaluate, evaluate_distance
+
+RULES = ("market1501", "same_image", "none")
+
+
+def signs(rng: np.random.Generator, n: int, scaled: bool) -> np.ndarray:
+    """Rows of eight numbers, four of them -1 or 1: their length is 2, so unit vectors and ties are exact."""
+    x = np.zeros((n, 8))
+    for row in x:
+        row[rng.permutation(8)[:4]] = rng.choice([-1, 1], 4)
+    return x * (2.0 ** rng.integers(0, 3, (n, 1)) if scaled else 1)
+
+
+def random_case(rng: np.random.Generator) -> dict[str, Any]:
+    """A small gallery with everything that goes wrong in real ones."""
+    q, g, metric = int(rng.integers(1, 6)), int(rng.integers(1, 25)), str(rng.choice(ranking.METRICS))
+    gallery = signs(rng, g, metric == "cosine") if rng.random() < 0.5 or metric == "cosine" else None
+    gallery = rng.integers(0, 3, (g, 8)).astype(float) if gallery is None else gallery
+    gallery = gallery[rng.integers(0, g, g)]  # duplicated rows
+    return {
+        "query": np.concatenate([gallery, signs(rng, 5, metric == "cosine")])[rng.integers(0, g + 5, q)],
+        "gallery": gallery,
+        "query_pids": rng.integers(0, 6, q),  # 0: a real person 0; 5: in no gallery
+        "gallery_pids": rng.integers(-1, 5, g),
+        "query_camids": rng.integers(1, 4, q),
+        "gallery_camids": rng.integers(1, 4, g),
+        "query_ids": rng.integers(0, g, q),
+        "gallery_ids": np.arange(g),
+        "metric": metric,
+        "rule": str(rng.choice(RULES)),
+    }
+
+
+def slow_ap(hits: list[bool], ap: str) -> float:
+    """Average precision straight from the two published evaluation codes."""
+    total, old_recall, old_precision, good = 0.0, 0.0, 1.0, 0
+    for place, hit in enumerate(hits, 1):
+        good += hit
+        recall, precision = good / sum(hits), good / place
+        if ap == "trapezoid":
+            total += (recall - old_recall) * (old_precision + precision) / 2
+        elif hit:
+            total += precision / sum(hits)
+        old_recall, old_precision = recall, precision
+    return total
+
+
+def slow_rows(c: dict[str, Any]) -> list[list[bool]]:
+    """For every query the gallery that stays, nearest first: is it a match?"""
+    rows = []
+    for i, q in enumerate(c["query"]):
+        places = []
+        for j, g in enumerate(c["gallery"]):
+            same_pid = c["query_pids"][i] == c["gallery_pids"][j]
+            if c["gallery_pids"][j] == -1:
+                continue
+            if c["rule"] == "market1501" and same_pid and c["query_camids"][i] == c["gallery_camids"][j]:
+                continue
+            if c["rule"] == "same_image" and c["query_ids"][i] == c["gallery_ids"][j]:
+                continue
+            a, b = (q / np.sqrt(q @ q), g / np.sqrt(g @ g)) if c["metric"] == "cosine" else (q, g)
+            places.append((sum((a - b) ** 2), j, bool(same_pid)))
+        rows.append([hit for _, _, hit in sorted(places)])
+    return rows
+
+
+def test_a_thousand_random_galleries_agree_with_the_slow_loop_and_scikit_learn() -> None:
+    seen = dict.fromkeys(("ties", "junk", "distractors", "left out", "no match", "refused"), 0)
+    for seed in range(1000):
+        c = random_case(np.random.default_rng(seed))
+        rows = slow_rows(c)
+        valid = [row for row in rows if any(row)]
+        seen["ties"] += len(np.unique(c["gallery"], axis=0)) < len(c["gallery"])
+        seen["junk"] += -1 in c["gallery_pids"]
+        seen["distractors"] += 0 in c["gallery_pids"] and 0 not in c["query_pids"]
+        seen["left out"] += any(len(row) < (c["gallery_pids"] != -1).sum() for row in rows)
+        seen["no match"] += 0 < len(valid) < len(rows)
+        if not valid:
+            seen["refused"] += 1
+            with pytest.raises(InputError, match="valid match"):
+                evaluate(**c)
+            continue
+        for ap in metrics.AP_FORMS:
+            found = evaluate(**c, ap=ap)
+            expected = np.array([100 * slow_ap(row, ap) if any(row) else np.nan for row in rows])
+            np.testing.assert_allclose(found.per_query, expected, atol=1e-9, err_msg=f"seed {seed}")
+            assert found.mAP == pytest.approx(np.nanmean(expected))
+            assert (found.n_queries, found.n_without_match) == (len(rows), len(rows) - len(valid))
+        sklearn = [average_precision_score(row, -np.arange(len(row))) for row in valid]
+        assert evaluate(**c).mAP == pytest.approx(100 * np.mean(sklearn)), f"seed {seed}"
+        cmc = [100 * np.mean([any(row[:k]) for row in valid]) for k in range(1, len(c["gallery"]) + 1)]
+        np.testing.assert_allclose(found.cmc, cmc)
+        last = [max(k for k, hit in enumerate(row, 1) if hit) for row in valid]
+        assert found.mINP == pytest.approx(100 * np.mean([sum(r) / k for r, k in zip(valid, last, strict=True)]))
+    assert min(seen.values()) >= 20, seen  # every kind was met often
+
+
+@pytest.mark.parametrize(
+    ("hits", "precision", "trapezoid"),
+    [
+        ([0, 0, 0, 1], 25.0, 12.5),
+        ([1, 0, 0, 0], 100.0, 100.0),
+        ([0, 1], 50.0, 25.0),
+        ([1, 1, 1], 100.0, 100.0),
+        ([1, 0, 1], 100 * (1 + 2 / 3) / 2, 100 * (1 + (1 / 2 + 2 / 3) / 2) / 2),
+    ],
+)
+def test_average_precision_by_hand(hits: list[int], precision: float, trapezoid: float) -> None:
+    gallery = np.arange(len(hits), dtype=float)[:, None]
+    for ap, expected in (("precision", precision), ("trapezoid", trapezoid)):
+        scores = evaluate([[-1.0]], gallery, [1], hits, rule="none", ap=ap)
+        assert scores.mAP == pytest.approx(expected)
+        assert average_precision(np.flatnonzero(hits) + 1, ap) == pytest.approx(expected / 100)
+
+
+@pytest.mark.parametrize("m", [1, 3, 10])
+def test_closed_forms(m: int) -> None:
+    """M matches behind n others: AP = mean of k / (n + k); all in front: 100; CMC is a step, mINP = M / (n + M)."""
+    n = 7
+    gallery, pids = np.arange(n + m, dtype=float)[:, None], np.repeat([0, 1], [n, m])
+    behind = evaluate([[-1.0]], gallery, [1], pids, rule="none")
+    assert behind.mAP == pytest.approx(100 * np.mean([k / (n + k) for k in range(1, m + 1)]))
+    assert behind.mINP == pytest.approx(100 * m / (n + m))
+    assert behind.cmc.tolist() == [0.0] * n + [100.0] * m
+    front = evaluate([[n + m + 1.0]], gallery, [1], pids, rule="none")
+    assert (front.mAP, front.rank1, front.mINP) == (100, 100, 100)
+
+
+def test_cmc_by_hand() -> None:
+    """Three queries find their first match at places 1, 2 and 4, one has none."""
+    distance = np.array([[0, 1, 2, 3], [1, 0, 2, 3], [3, 1, 2, 4], [0, 0, 0, 0]], dtype=float)
+    scores = evaluate_distance(distance, [1, 1, 4, 9], [1, 2, 3, 4], rule="none")
+    np.testing.assert_allclose(scores.cmc, [100 / 3, 200 / 3, 200 / 3, 100])
+    assert (scores.rank1, scores.at(2), scores.at(99)) == (scores.cmc[0], scores.cmc[1], 100)
+    assert (scores.n_queries, scores.n_without_match) == (4, 1) and np.isnan(scores.per_query[3])
+    assert scores.mINP == pytest.approx(100 * (1 + 1 / 2 + 1 / 4) / 3)
+    assert len(evaluate_distance(distance, [1, 1, 4, 9], [1, 2, 3, 4], rule="none", max_rank=2).cmc) == 2
+
+
+def case(rng: np.random.Generator) -> dict[str, Any]:
+    """Descriptors without ties, so that the order of the gallery cannot matter."""
+    return {
+        "query": rng.normal(size=(7, 16)).astype(np.float32),
+        "gallery": rng.normal(size=(60, 16)).astype(np.float32),
+        "query_pids": rng.integers(1, 6, 7),
+        "gallery_pids": rng.integers(-1, 6, 60),
+        "query_camids": rng.integers(1, 4, 7),
+        "gallery_camids": rng.integers(1, 4, 60),
+    }
+
+
+def same(one: metrics.Scores, other: metrics.Scores) -> None:
+    np.testing.assert_allclose(one.per_query, other.per_query, atol=1e-9)
+    np.testing.assert_allclose(one.cmc, other.cmc)
+    assert one.mINP == pytest.approx(other.mINP) and one.to_dict() == other.to_dict()
+
+
+@pytest.mark.parametrize("metric", ranking.METRICS)
+def test_what_changes_nothing(metric: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    c = case(rng) | {"metric": metric}
+    plain = evaluate(**c)
+    order = rng.permutation(60)
+    same(plain, evaluate(**c | {k: c[k][order] for k in ("gallery", "gallery_pids", "gallery_camids")}))
+    same(plain, evaluate(**c | {"query": c["query"] * 8, "gallery": c["gallery"] * 8}))
+    names = {pid: 100 - 7 * pid if pid > 0 else pid for pid in range(-1, 6)}  # other numbers, same people
+    same(plain, evaluate(**c | {k: np.vectorize(names.get)(c[k]) for k in ("query_pids", "gallery_pids")}))
+    monkeypatch.setattr(ranking, "BLOCK_BYTES", 60 * 8 * 2)  # two queries at a time
+    same(plain, evaluate(**c))
+    monkeypatch.setattr(ranking, "EXACT_WORK", 0)
+    same(plain, evaluate(**c))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_distances_of_ones_own(rule: str, rng: np.random.Generator) -> None:
+    c = case(rng)
+    ids = {"query_ids": np.arange(7), "gallery_ids": np.arange(60)}
+    distance = ranking.pairwise(torch.from_numpy(c["query"]), torch.from_numpy(c["gallery"]))
+    labels = {k: c[k] for k in c if k not in ("query", "gallery")}
+    given = evaluate_distance(distance, **labels, **ids, rule=rule, ap="trapezoid")
+    own = evaluate(**c, **ids, rule=rule, ap="trapezoid")
+    np.testing.assert_array_equal(given.per_query, own.per_query)
+    assert given.to_dict() == own.to_dict() | {"metric": "given"}
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        torch.from_numpy, lambda x: torch.from_numpy(x).bfloat16(), lambda x: torch.from_numpy(x).half(),
+        lambda x: x.astype(np.float64), lambda x: x.astype(np.int32), lambda x: x.tolist(),
+        lambda x: torch.from_numpy(x).requires_grad_(),
+    ],
+    ids=["torch", "bf16", "fp16", "float64", "int32", "list", "grad"],
+)  # fmt: skip
+def test_every_kind_of_array(form: Any, rng: np.random.Generator) -> None:
+    c = case(rng) | {"query": signs(rng, 7, True).astype(np.float32), "gallery": signs(rng, 60, True)}
+    c["gallery"] = c["gallery"].astype(np.float32)
+    other = {k: form(v) if v.ndim == 2 else torch.from_numpy(v) for k, v in c.items()}
+    same(evaluate(**c), evaluate(**other))
+
+
+def test_scores_speak(rng: np.random.Generator) -> None:
+    c = case(rng)
+    c["query_pids"][0] = 99
+    scores = evaluate(**c)
+    told = json.loads(json.dumps(scores.to_dict()))
+    assert told["mAP"] == round(scores.mAP, 4) and told["n_without_match"] == 1
+    assert f"mAP {scores.mAP:.1f} (precision)" in str(scores) and "1 without a match left out" in str(scores)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ap": "precison"}, "did you mean 'precision'"),
+        ({"metric": "manhattan"}, "metric 'manhattan' is not known"),
+        ({"rule": "duke"}, "rule 'duke' is not known"),
+        ({"max_rank": 0}, "max_rank is 0"),
+        ({"query_pids": np.full(7, 77)}, "none of the 7 queries has a valid match"),
+        ({"query_pids": np.arange(6)}, "query_pids has the shape"),
+        ({"query": np.zeros((0, 16))}, "at least one row"),
+        ({"gallery": np.full((60, 16), np.nan)}, "60 of 60 rows"),
+    ],
+)
+def test_bad_input_is_one_sentence(changes: dict[str, Any], message: str, rng: np.random.Generator) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        evaluate(**case(rng) | changes)
+    assert "\n" not in str(caught.value)
+    if {"ap", "max_rank"} & set(changes):
+        with pytest.raises(InputError, match=message):
+            evaluate_distance(np.ones((1, 1)), [1], [1], rule="none", **changes)

@@ -1,0 +1,177 @@
+"""Distances, exclusion rules and the order of the gallery."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from reidkit import ranking
+from reidkit.features import Features
+from reidkit.images import JUNK, InputError
+from reidkit.ranking import METRICS, Labels, image_ids, pairwise, rank, rank_features, rank_of_matches
+
+
+def case(rng: np.random.Generator, q: int = 6, g: int = 40, d: int = 3) -> dict[str, Any]:
+    """Integer descriptors, so that there are ties; pids with junk, distractors and people nobody has."""
+    return {
+        "query": rng.integers(1, 4, (q, d)).astype(np.float32),
+        "gallery": rng.integers(1, 4, (g, d)).astype(np.float32),
+        "query_pids": rng.integers(1, 5, q),
+        "gallery_pids": rng.integers(-1, 4, g),
+        "query_camids": rng.integers(1, 4, q),
+        "gallery_camids": rng.integers(1, 4, g),
+    }
+
+
+def loop_distance(q: np.ndarray, g: np.ndarray, metric: str) -> float:
+    if metric == "cosine":
+        return float(1 - (q @ g) / np.sqrt((q @ q) * (g @ g)))
+    squared = sum((a - b) ** 2 for a, b in zip(q, g, strict=True))
+    return float(squared if metric == "sqeuclidean" else np.sqrt(squared))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("exact", [True, False])
+def test_pairwise_equals_its_definition(metric: str, exact: bool, rng: np.random.Generator) -> None:
+    q, g = rng.normal(size=(4, 7)), rng.normal(size=(5, 7))
+    expected = [[loop_distance(a, b, metric) for b in g] for a in q]
+    found = pairwise(torch.from_numpy(q), torch.from_numpy(g), metric, exact)
+    assert found.dtype == (torch.float64 if exact else torch.float32)
+    np.testing.assert_allclose(found, expected, rtol=1e-12 if exact else 1e-4)
+
+
+def test_products_do_not_cancel_below_zero() -> None:
+    far = torch.full((3, 64), 1000.0)
+    distance = pairwise(far, far + 1e-3, exact=False)
+    assert (distance >= 0).all() and torch.isfinite(distance).all()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_rank_is_a_stable_argsort(metric: str, rng: np.random.Generator) -> None:
+    given = case(rng)
+    found = rank(**given, metric=metric, rule="none")
+    distance = pairwise(torch.from_numpy(given["query"]), torch.from_numpy(given["gallery"]), metric).numpy()
+    distance[:, given["gallery_pids"] == JUNK] = np.inf
+    np.testing.assert_array_equal(found.order, np.argsort(distance, axis=1, kind="stable"))
+    np.testing.assert_array_equal(found.distance, np.sort(distance, axis=1))
+    assert (found.rule, found.metric, len(found)) == ("none", metric, 6)
+
+
+@pytest.mark.parametrize("rule", ["market1501", "same_image", "none"])
+def test_what_a_rule_leaves_out(rule: str, rng: np.random.Generator) -> None:
+    given = case(rng)
+    ids = {"query_ids": np.arange(6), "gallery_ids": np.arange(40) % 9}
+    found = rank(**given, rule=rule, **ids)
+    for i in range(6):
+        for place, j in enumerate(found.order[i]):
+            same = given["query_pids"][i] == given["gallery_pids"][j]
+            out = given["gallery_pids"][j] == JUNK
+            if rule == "market1501":
+                out |= same and given["query_camids"][i] == given["gallery_camids"][j]
+            if rule == "same_image":
+                out |= ids["query_ids"][i] == ids["gallery_ids"][j]
+            assert found.keep[i, place] == (not out)
+            assert found.match[i, place] == (same and not out)
+            assert np.isinf(found.distance[i, place]) == out
+    assert (np.diff(found.keep.astype(int), axis=1) <= 0).all()  # what is left out stands last
+
+
+def test_same_image_without_ids_means_row_for_row(rng: np.random.Generator) -> None:
+    x, pids = rng.normal(size=(8, 3)), np.arange(8) // 2
+    found = rank(x, x, pids, pids, rule="same_image")
+    assert (found.order[:, -1] == np.arange(8)).all() and not found.keep[:, -1].any()
+    assert found.keep[:, :-1].all()
+    again = rank(x, x, pids, pids, rule="same_image", query_ids=np.arange(8) + 5, gallery_ids=np.arange(8) + 5)
+    np.testing.assert_array_equal(found.order, again.order)
+
+
+def test_junk_matches_nobody_not_even_junk() -> None:
+    found = rank([[0.0], [1.0]], [[0.0], [1.0]], [-1, 1], [-1, 1], rule="none")
+    assert not found.match[0].any() and found.match[1].sum() == 1
+
+
+def test_top_keeps_the_first_places(rng: np.random.Generator) -> None:
+    given = case(rng)
+    whole, three = rank(**given), rank(**given, top=3)
+    np.testing.assert_array_equal(whole.order[:, :3], three.order)
+    assert rank(**given, top=1000).order.shape == whole.order.shape
+
+
+def test_products_and_blocks_give_the_order_of_differences(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = case(rng) | {
+        "query": rng.normal(size=(6, 16)).astype(np.float32),
+        "gallery": rng.normal(size=(40, 16)).astype(np.float32),
+    }
+    exact = rank(**given)
+    monkeypatch.setattr(ranking, "BLOCK_BYTES", 1)  # a query at a time
+    np.testing.assert_array_equal(exact.order, rank(**given).order)
+    monkeypatch.setattr(ranking, "EXACT_WORK", 0)
+    fast = rank(**given)
+    assert fast.distance.dtype == np.float32
+    np.testing.assert_array_equal(exact.order, fast.order)
+    np.testing.assert_allclose(exact.distance, fast.distance, rtol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rank_of_matches_equals_a_loop(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    distance, keep, match = rng.integers(0, 5, 30).astype(float), rng.random(30) < 0.8, rng.random(30) < 0.3
+    order = [i for i in sorted(range(30), key=lambda i: (distance[i], i)) if keep[i]]
+    expected = [place for place, i in enumerate(order, 1) if match[i]]
+    np.testing.assert_array_equal(rank_of_matches(distance, keep, match), expected)
+
+
+def table(n: int, pid: int, split: str, name: str) -> pd.DataFrame:
+    rows = {"path": [f"{name}{i}" for i in range(n)], "pid": pid, "camid": range(n), "split": split}
+    return pd.DataFrame(rows | {"frame": -1, "orientation": -1})
+
+
+def test_rank_features_takes_the_rule_of_the_data() -> None:
+    gallery = Features(torch.arange(4.0)[:, None], table(4, 1, "gallery", "a"))
+    query = Features(torch.tensor([[2.0]]), table(4, 1, "query", "a").iloc[[2]])
+    gallery.table.attrs["rule"] = "same_image"
+    assert not rank_features(query, gallery).keep[0, -1]  # the query's own file, though in another row
+    assert rank_features(query, gallery).order[0, -1] == 2
+    assert rank_features(query, gallery, rule="none", top=1).order.tolist() == [[2]]
+    same, other = image_ids(query.table, gallery.table)
+    assert same.tolist() == [other[2]]
+
+
+X, ONES = np.ones((2, 3)), [1, 1]
+BAD = {
+    "is not known; did you mean 'cosine'": {"metric": "cosin"},
+    "rule 'market' is not known; did you mean 'market1501'": {"rule": "market"},
+    "query holds NaN or infinity in 1 of 2 rows, the first is row 1": {"query": [[1, 1, 1], [1, np.nan, 1]]},
+    "gallery holds NaN or infinity in 2": {"gallery": X * np.inf},
+    r"shape \(3,\), expected \(N, D\)": {"query": np.ones(3)},
+    r"shape \(0, 3\), expected": {"query": np.ones((0, 3))},
+    "gallery is no array of numbers": {"gallery": [["a", "b"]]},
+    "query has 2 numbers a row and gallery 3": {"query": np.ones((2, 2))},
+    "query_pids has the shape .3,., but query has 2 rows": {"query_pids": [1, 2, 3]},
+    "gallery_camids has the shape": {"gallery_camids": [[1, 1]]},
+    "gallery_pids holds fractions": {"gallery_pids": [1.5, 2]},
+    "query_pids are not whole numbers": {"query_pids": ["one", "two"]},
+    "needs query_camids and": {"query_camids": None},
+    "needs query_ids and": {"rule": "same_image", "query": np.ones((3, 3))},
+    "top is 0": {"top": 0},
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_bad_input_is_one_sentence(message: str) -> None:
+    given: dict[str, Any] = {"query": X, "gallery": X, "query_pids": ONES, "gallery_pids": ONES}
+    given |= {"query_camids": ONES, "gallery_camids": ONES}
+    with pytest.raises(InputError, match=message) as caught:
+        rank(**given | BAD[message])
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_are_int64_whatever_they_were() -> None:
+    labels = Labels.checked(2, 2, torch.tensor([1, 2]), np.array([1.0, 2.0]), [True, False], [1, 0])
+    assert all(getattr(labels, n).dtype == np.int64 for n in ("query_pids", "gallery_pids", "query_camids"))
