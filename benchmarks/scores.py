@@ -1,8 +1,9 @@
-"""Measured scores of the systems on one data set, over splits and seeds: what README and data card print.
+r"""Measured scores of the systems on one data set, over splits and seeds: what README and data card print.
 
     python benchmarks/scores.py synthetic --seeds 0,1,2
-    python benchmarks/scores.py pku --root DIR --folds 0,1,2 --set epochs=30
-    python benchmarks/scores.py viper --root DIR --folds 0,1,2,3,4,5,6,7,8,9 --set epochs=20 --set instances=2
+    python benchmarks/scores.py pku --root DIR --folds 0,1,2 --systems histogram,both --set epochs=30
+    python benchmarks/scores.py viper --root DIR --folds 0,1,2,3,4,5,6,7,8,9 --systems histogram,both \
+        --set epochs=20 --set instances=2
 
 Every row goes to figures/scores-DATASET.csv as soon as it is measured; finished runs are not trained again. For
 `synthetic` the seed is that of the people as well as of the training: other people, other weights.
@@ -28,11 +29,11 @@ from reidkit.images import read_images
 from reidkit.metrics import score
 from reidkit.train import load_or_fit, recipe, write
 
-VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "colour histogram": ("histogram", {}),
-    "ResNet-18, random weights": ("baseline", {"epochs": 0}),
-    "ResNet-18, identity": ("baseline", {"triplet": 0}),
-    "ResNet-18, identity + triplet": ("baseline", {}),
+VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "histogram": ("colour histogram, nothing learnt", "histogram", {}),
+    "random": ("ResNet-18, random weights", "baseline", {"epochs": 0}),
+    "identity": ("ResNet-18, identity", "baseline", {"triplet": 0}),
+    "both": ("ResNet-18, identity + triplet", "baseline", {}),
 }
 
 
@@ -66,6 +67,7 @@ def main(
     profile: Annotated[str, typer.Option()] = "quick",
     folds: Annotated[str, typer.Option()] = "0",
     seeds: Annotated[str, typer.Option()] = "0",
+    systems: Annotated[str, typer.Option()] = ",".join(VARIANTS),
     settings: Annotated[list[str] | None, typer.Option("--set")] = None,
 ) -> None:
     changes = dict(setting(text) for text in settings or [])
@@ -74,7 +76,7 @@ def main(
     for fold in numbers(folds):
         for seed in numbers(seeds):
             images = images_of(dataset, root, profile, fold, seed)
-            for name, (system, own) in VARIANTS.items():
+            for name, system, own in (VARIANTS[key] for key in systems.split(",")):
                 given = changes if system == "baseline" else {}
                 known = {"dataset": dataset, "profile": profile, "fold": fold, "seed": seed}
                 got = measure(images, system, {**given, **own}, **known)

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from . import doctor as diagnosis
-from .images import CARDS, InputError, absolute, check, default_root, read_images
+from .images import CARDS, InputError, absolute, check, default_root, is_person, read_images
 
 app = typer.Typer(
     name="reidkit",
@@ -120,8 +120,8 @@ def data_check(
     except InputError as error:
         problems.append(Problem("error" if attributes else "warning", str(error)))
     counts = {
-        split: {"images": len(part), "people": int(part["pid"][part["pid"] >= 0].nunique())}
-        for split, part in images.groupby("split")
+        split: {"images": len(part), "people": int(part.loc[is_person(images), "pid"].nunique())}
+        for split, part in images.groupby("split", sort=False)
     }
     wrong = any(problem.level == "error" for problem in problems)
     if as_json:
@@ -201,7 +201,7 @@ def data_stats(
 
 @app.command()
 def train(
-    system: Annotated[str, typer.Argument(help="baseline, histogram, or one of the five systems.")],
+    system: Annotated[str, typer.Argument(help="A system: baseline or histogram.")],
     dataset: Annotated[str, typer.Option(help="A name of `reidkit data list`.")] = "synthetic",
     root: Root = None,
     profile: Profile = "quick",
@@ -221,8 +221,7 @@ def train(
 
     changes = dict(setting(text) for text in settings or [])
     plan = recipe(system, profile, dataset=dataset, fold=fold, seed=seed, **changes)
-    started = time.perf_counter()
-    images = course.prepare(dataset, profile, root, fold=fold, progress=watched())
+    images = course.prepare(dataset, profile, root, fold=fold, decode=True, progress=watched())
     split = images[images["split"] == "train"]
     run = load_or_fit(
         plan,
@@ -232,7 +231,7 @@ def train(
         progress=watched(),
         say=tell,
     )
-    report(run, images, plan.metric, "precision", as_json, minutes=(time.perf_counter() - started) / 60)
+    report(run, images, plan.metric, "precision", as_json, keep=True)
 
 
 def setting(text: str) -> tuple[str, str]:
@@ -243,8 +242,8 @@ def setting(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def report(run: Any, images: Any, metric: str, ap: str, as_json: bool, minutes: float | None = None) -> None:
-    """Score a run, keep its metrics.json, and print them."""
+def report(run: Any, images: Any, metric: str, ap: str, as_json: bool, keep: bool = False) -> None:
+    """Score a run and print the scores; `keep` writes them into the run as metrics.json."""
     from .features import features_of
     from .metrics import score
     from .train import write
@@ -258,10 +257,9 @@ def report(run: Any, images: Any, metric: str, ap: str, as_json: bool, minutes: 
     }
     about |= {"fold": run.recipe.fold, "seed": run.recipe.seed, "profile": run.recipe.profile}
     result = {**about, **scores.to_dict()}
-    if minutes is not None:
-        result["minutes"] = round(minutes, 2)
-        if not (run.folder / "metrics.json").exists():
-            write(run.folder / "metrics.json", lambda path: path.write_text(json.dumps(result, indent=2)))
+    result["training_minutes"] = round(run.history["seconds"].sum() / 60, 2) if len(run.history) else 0.0
+    if keep:
+        write(run.folder / "metrics.json", lambda path: path.write_text(json.dumps(result, indent=2)))
     if as_json:
         show_json(result)
     else:
@@ -269,10 +267,10 @@ def report(run: Any, images: Any, metric: str, ap: str, as_json: bool, minutes: 
         print(run.folder)
 
 
-def images_of(run: Any) -> Any:
-    """The table of images a run was trained on, read again from where it was."""
+def images_of(run: Any, root: Path | None) -> Any:
+    """The table of images a run was trained on, read again from where it was or from where it is now."""
     about = json.loads((run.folder / "environment.json").read_text())
-    return read_images(run.recipe.dataset, about["root"] or None, fold=run.recipe.fold)
+    return read_images(run.recipe.dataset, root or about["root"] or None, fold=run.recipe.fold)
 
 
 @app.command()
@@ -280,6 +278,7 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="A folder that `reidkit train` made.")],
     ap: Annotated[str, typer.Option(help="precision, or trapezoid as in the first Market-1501 code.")] = "precision",
     metric: Annotated[str | None, typer.Option(help="euclidean, sqeuclidean or cosine; by default the run's.")] = None,
+    root: Root = None,
     as_json: Json = False,
 ) -> None:
     """Score a finished run: mAP, CMC, mINP, and how many queries had no match."""
@@ -291,7 +290,7 @@ def evaluate(
     if metric is not None:
         chosen(metric, METRICS, "metric")
     found = load_run(run)
-    report(found, images_of(found), metric or found.recipe.metric, ap, as_json)
+    report(found, images_of(found, root), metric or found.recipe.metric, ap, as_json)
 
 
 @app.command()
@@ -300,6 +299,7 @@ def search(
     image: Annotated[Path, typer.Argument(help="A picture of one person.")],
     top: Annotated[int, typer.Option(help="How many to show.")] = 10,
     save: Annotated[Path | None, typer.Option(help="Write the ranked strip as a picture.")] = None,
+    root: Root = None,
     as_json: Json = False,
 ) -> None:
     """Find the gallery images of a run that look most like one picture of your own."""
@@ -320,7 +320,7 @@ def search(
     plan = found.recipe
     asked = pd.DataFrame({"path": [str(absolute(image))], "pid": [0], "camid": [-1], "split": ["query"]})
     query = describe(found.network, load(asked, plan.height, plan.width), plan)
-    gallery = features_of(found, images_of(found), "gallery", progress=watched())
+    gallery = features_of(found, images_of(found, root), "gallery", progress=watched())
     pids = gallery.table["pid"].to_numpy()
     ranking = rank(
         query.descriptor,
@@ -357,8 +357,12 @@ def record(row: Any) -> dict[str, Any]:
 
 @app.command()
 def course(
-    profile: Profile = "quick",
-    dataset: Annotated[str, typer.Option(help="A name of `reidkit data list`.")] = "synthetic",
+    profile: Annotated[
+        str, typer.Option(envvar="REIDKIT_PROFILE", help="smoke (seconds), quick (a laptop), paper (a GPU).")
+    ] = "quick",
+    dataset: Annotated[
+        str, typer.Option(envvar="REIDKIT_DATASET", help="A name of `reidkit data list`.")
+    ] = "synthetic",
     only: Annotated[str | None, typer.Option(help='Lessons by their number: "03", or "00,01".')] = None,
 ) -> None:
     """Run the lessons on the synthetic people (or on a data set) and write their figures."""
@@ -401,10 +405,11 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        tell(f"error: {error}")
+        tell(f"error: {str(error).rstrip('.')}.")
         sys.exit(1)
-    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        tell(f"error: {error.filename}: {error.strerror}: choose another path or change its permissions.")
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        tell(f"error: {where}{error.strerror or error}: choose another path, make room, or change its permissions.")
         sys.exit(1)
     except SystemExit as end:
         if end.code == 130:  # Ctrl-C, as typer passes it on

@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 from . import plots, synthetic
 from .attributes import Attributes, read_attributes
 from .features import Features
-from .images import CARDS, InputError, check_schema, default_root, matches, read_images
+from .images import CARDS, InputError, check, default_root, read_images
 from .metrics import Scores, score
 from .ranking import rank_features
 from .train import PROFILES, Run, load_run, write
@@ -63,43 +63,37 @@ def prepare(
     root: str | os.PathLike[str] | None = None,
     *,
     fold: int = 0,
+    decode: bool = False,
     progress: bool = True,
 ) -> pd.DataFrame:
     """The table of images of a data set; the synthetic one is written first where it is absent.
 
     Raises:
-        InputError: unknown names, a folder that is not what it should be, no query with a valid match.
+        InputError: unknown names, a folder that is not what it should be, what `require` finds.
     """
     if profile not in PROFILES:
         raise InputError(f"profile {profile!r} is not known: choose one of {', '.join(PROFILES)}.")
-    if dataset == "synthetic" and root in (None, synthetic_root(profile)) and "REIDKIT_ROOT" not in os.environ:
-        root = synthetic.write(synthetic_root(profile), size=SIZES[profile], progress=progress)
+    own = synthetic_root(profile)
+    if dataset == "synthetic" and ("REIDKIT_ROOT" not in os.environ if root is None else Path(root) == own):
+        root = synthetic.write(own, size=SIZES[profile], progress=progress)
     images = read_images(dataset, root, fold=fold)
-    require_protocol(images)
+    require(images, decode=decode, progress=progress)
     return images
 
 
-def require_protocol(images: pd.DataFrame) -> None:
-    """Raise InputError unless there is something to train on and a query that can be answered: before training."""
-    check_schema(images)
+def require(images: pd.DataFrame, *, decode: bool = False, progress: bool = False) -> None:
+    """Raise InputError unless a system can be trained and measured on these images: before training, not after.
+
+    `decode` opens every image of every split, so that a broken one in the gallery does not cost a training.
+    """
     root = images.attrs.get("root", "the table")
-    present = set(images["split"])
-    if missing := [split for split in ("train", "query", "gallery") if split not in present]:
-        raise InputError(
-            f"{root} has no images of split {', '.join(missing)}: a training needs train, query and gallery."
-        )
+    if not (images["split"] == "train").any():
+        raise InputError(f"{root} has no images of split train, so nothing can be trained.")
     if not images["path"].map(os.path.exists).any():
-        raise InputError(
-            f"none of the {len(images)} images listed in {root} is there: copy the data set, not its lists."
-        )
-    found = matches(images)
-    if not (found["valid"] > 0).any():
-        removed = int((found["removed"] > 0).sum())
-        raise InputError(
-            f"none of the {len(found)} queries in {root} has a valid match: {int((found['same_pid'] == 0).sum())} have "
-            f"no image of their person in the gallery, and of {removed} the rule {images.attrs['rule']!r} removed all: "
-            "check pids, camids and splits."
-        )
+        raise InputError(f"none of the {len(images)} images listed in {root} is there: get the images too.")
+    wrong = [problem for problem in check(images, decode=decode, progress=progress) if problem.level == "error"]
+    if wrong:
+        raise InputError(f"{root}: {wrong[0].sentence}.")
 
 
 def attributes_of(images: pd.DataFrame, profile: str = "quick") -> tuple[Attributes, pd.DataFrame]:
@@ -114,7 +108,7 @@ def attributes_of(images: pd.DataFrame, profile: str = "quick") -> tuple[Attribu
     except InputError as error:
         if name == "synthetic":
             raise
-        print(f"{error} Until then this lesson goes on with the attributes of the synthetic people.")
+        print(f"{str(error).rstrip('.')}. This lesson goes on with the attributes of the synthetic people.")
     images = prepare("synthetic", profile, synthetic_root(profile))
     return read_attributes("synthetic", images.attrs["root"]), images
 
@@ -281,7 +275,7 @@ def figures_of(run: Run, folder: Path) -> list[Path]:
     query, gallery = (Features.load(run.folder / f"features-{split}.safetensors") for split in ("query", "gallery"))
     scores = score(query, gallery, run.recipe.metric)
     ranking = rank_features(query, gallery, run.recipe.metric)
-    home = folder / run.folder.name
+    own = folder / run.folder.name
     title = f"{run.recipe.system} on {run.recipe.dataset}: mAP {scores.mAP:.1f}, rank-1 {scores.rank1:.1f}"
     figures: dict[str, Figure | Axes] = {
         "ranked": plots.strips(ranking, query.table, gallery.table, easy_to_hard(scores)),
@@ -291,7 +285,7 @@ def figures_of(run: Run, folder: Path) -> list[Path]:
     if len(run.history):
         losses = [name for name in run.history if name not in ("epoch", "lr", "seconds", "images_per_second")]
         figures["training"] = plots.history(run.history, losses)
-    paths = [plots.save(figure, name, home) for name, figure in figures.items()]
+    paths = [plots.save(figure, name, own) for name, figure in figures.items()]
     plt.close("all")
     return paths
 

@@ -70,7 +70,7 @@ _THREE = ("bounding_box_train", "query", "bounding_box_test")
 _PETA = "research purposes only, no commercial use"
 _CARDS = (
     Card(
-        "synthetic", "Synthetic pedestrians, people that do not exist", None, 6, "128 x 64", {}, "synthetic",
+        "synthetic", "Synthetic pedestrians, people that do not exist", None, 6, "128 x 64", {}, "synthetic-quick",
         "bounding_box_train, query, bounding_box_test with images PPPP_cCsS_FFFFFF_BB.jpg, and synthetic.csv",
         "CC0 1.0, public domain", "written by `reidkit data synthetic`", "reidkit", folders=_THREE,
     ),

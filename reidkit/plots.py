@@ -12,6 +12,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from .ranking import Ranking
@@ -84,6 +85,7 @@ def imbalance(table: pd.DataFrame, *, columns: int = 3, counts: str = "people") 
         yes = table[table["class"] == "yes"].nlargest(40, "share")
         table = yes.assign(**{"class": yes["task"], "task": "yes"})
         tasks, columns = ["yes"], 1
+    tasks.sort(key=lambda task: -int((table["task"] == task).sum()))  # panels of like height in a row
     sizes = [int((table["task"] == task).sum()) for task in tasks]
     rows = -(-len(tasks) // columns)
     # a panel is as tall as the classes of the fullest task of its row need
@@ -101,7 +103,8 @@ def imbalance(table: pd.DataFrame, *, columns: int = 3, counts: str = "people") 
         rare = part["share"] < 5
         axes.barh(part["class"], part["share"], color=[VERMILION if r else BLUE for r in rare], height=0.75)
         for place, share in enumerate(part["share"]):
-            axes.text(share + 1.5, place, f"{share:.1f}", va="center", fontsize=7)
+            colour = VERMILION if share < 5 else "black"
+            axes.text(share + 1.5, place, f"{share:.1f}", va="center", fontsize=7, color=colour)
         axes.set_title(task)
         axes.set_xlim(0, 118)
         rows_of = tasks.index(task) // columns * columns
@@ -123,6 +126,8 @@ def images_per_person(images: pd.DataFrame, axes: Axes | None = None) -> Axes:
     )
     axes.axvline(per_person.median(), color=VERMILION, linestyle="--", label=f"median {per_person.median():g}")
     axes.set(xlabel="images of one person", ylabel="people", title="Images per person")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     return axes
 
@@ -141,14 +146,16 @@ def images_per_camera(images: pd.DataFrame, axes: Axes | None = None) -> Axes:
 
 def cooccurrence(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     """Heat map of P(column | row) in percent, `attributes.cooccurrence`."""
-    axes = own_axes(axes, 8.2, 7.2)
+    side = max(7.2, 0.19 * len(table))  # PETA has some hundred columns
+    axes = own_axes(axes, side + 1, side)
+    axes.set_facecolor("0.85")  # grey where nobody has the row's attribute
     sns.heatmap(
         table, ax=axes, cmap="cividis", vmin=0, vmax=100, square=True, xticklabels=True, yticklabels=True,
         cbar_kws={"label": "% of the row's people who have the column", "shrink": 0.7},
     )  # fmt: skip
-    axes.set_title("How often attributes go together")
+    axes.set_title("How often attributes go together (grey: nobody has the row's attribute)")
     axes.tick_params(labelsize=7, length=0)
-    axes.set(xlabel="", ylabel="given")
+    axes.set(xlabel="", ylabel="")
     return axes
 
 
@@ -195,7 +202,7 @@ def strips(
     )  # fmt: skip
     for line, q in zip(grid, rows, strict=True):
         own = query.iloc[q]
-        show_image(line[0], own.path, frame=BLACK, title=f"query\n{own.pid}, cam {own.camid}")
+        show_image(line[0], own.path, frame=BLACK, title=f"query\nperson {own.pid}, cam {own.camid}")
         for axes, k in zip(line[1:], range(top), strict=True):
             if k >= ranking.order.shape[1] or not ranking.keep[q, k]:
                 axes.set_axis_off()
@@ -213,7 +220,7 @@ def cmc(curves: Mapping[str, np.ndarray], axes: Axes | None = None, *, top: int 
     for name, curve in curves.items():
         k = np.arange(1, min(top, len(curve)) + 1)
         axes.plot(k, curve[: len(k)], marker="o", markersize=3, label=name)
-    axes.set(xlabel="rank k", ylabel="queries with a match, %", title="CMC", ylim=(0, 102))
+    axes.set(xlabel="rank k", ylabel="queries with a match, %", title="CMC", ylim=(0, 102), xticks=[1, 5, 10, 15, 20])
     axes.legend()
     return axes
 
@@ -237,6 +244,7 @@ def history(table: pd.DataFrame, names: Sequence[str], axes: Axes | None = None)
     for name in names:
         axes.plot(table["epoch"], table[name], marker="o", markersize=3, label=name)
     axes.set(xlabel="epoch", ylabel="mean of the epoch", title="Training")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     return axes
 

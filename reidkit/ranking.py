@@ -100,6 +100,9 @@ def pairwise(query: Tensor, gallery: Tensor, metric: str = "euclidean", exact: b
     exact = exact and query.device.type != "mps"  # Apple's GPUs have no float64
     kind = torch.float64 if exact else torch.float32
     q, g = prepare(query.to(kind), metric), prepare(gallery.to(kind), metric)
+    if not exact:  # distances do not change with the origin, but the products below cancel less
+        middle = g.mean(0)
+        q, g = q - middle, g - middle
     if exact:
         distance = torch.cdist(q, g, compute_mode="donot_use_mm_for_euclid_dist")
         squared = distance.square()

@@ -383,6 +383,7 @@ class Run:
     history: pd.DataFrame
     people: tuple[int, ...]  # the pid of each label
     how: str  # "trained", "resumed" or "loaded"
+    images: str = ""  # fingerprint of recipe and training images
 
 
 def fingerprint(recipe: Recipe, table: pd.DataFrame) -> str:
@@ -422,23 +423,24 @@ def load_or_fit(
         InputError: a folder that holds another run.
     """
     home = Path(folder).expanduser() if folder else run_folder(recipe, train.table, runs)
+    images = fingerprint(recipe, train.table)
     if home.exists():
         run = load_run(home)
-        if run.recipe != recipe or run.people != train.people:
-            raise InputError(f"{home} holds a run of another recipe or of other people: choose another folder.")
+        if run.recipe != recipe or run.people != train.people or run.images != images:
+            raise InputError(f"{home} holds a run of another recipe or of other images: choose another folder.")
         say(f"loaded the finished run {home}")
         return run
     partial = home.parent / f".{home.name}.partial"
-    mark, checkpoint = partial / "recipe.json", partial / "checkpoint.pt"
-    if mark.exists() and mark.read_text() != recipe.to_json():  # a folder given by hand, begun with another recipe
-        shutil.rmtree(partial)
+    mark, checkpoint = partial / "begun.txt", partial / "checkpoint.pt"
+    if partial.exists() and not (mark.exists() and mark.read_text() == images):
+        shutil.rmtree(partial)  # a folder given by hand, begun with another recipe or other images
     state = torch.load(checkpoint, weights_only=True, map_location="cpu") if checkpoint.exists() else None
     say(f"resuming {home} after epoch {len(state['history'])} of {recipe.epochs}" if state else f"training {home}")
     fabric = fabric_for(recipe)
 
     def begin() -> None:  # not before there is something to keep: what fails at once leaves nothing behind
         partial.mkdir(parents=True, exist_ok=True)
-        write(mark, lambda path: path.write_text(recipe.to_json()))
+        write(mark, lambda path: path.write_text(images))
 
     def keep(now: dict[str, Any]) -> None:
         if fabric.is_global_zero:
@@ -449,6 +451,7 @@ def load_or_fit(
     if fabric.is_global_zero:
         begin()
         weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+        (partial / "recipe.json").write_text(recipe.to_json())
         save_file(weights, partial / "model.safetensors")
         history.table.to_csv(partial / "history.csv", index=False)
         root = train.table.attrs.get("root", "")
@@ -457,12 +460,14 @@ def load_or_fit(
             "people": list(train.people),
             "device": str(fabric.device),
             "root": root,
+            "fingerprint": images,
         }
         (partial / "environment.json").write_text(json.dumps(described, indent=2))
         partial.rename(home)
-        (home / checkpoint.name).unlink(missing_ok=True)  # last, so that no kill can cost the training
+        for file in (mark, checkpoint):
+            (home / file.name).unlink(missing_ok=True)  # last, so that no kill can cost the training
     fabric.barrier()
-    return Run(home, recipe, network, history.table, train.people, "resumed" if state else "trained")
+    return Run(home, recipe, network, history.table, train.people, "resumed" if state else "trained", images)
 
 
 def load_run(folder: Path | str) -> Run:
@@ -489,7 +494,8 @@ def load_run(folder: Path | str) -> Run:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{home} is no finished run ({reason}): train it again or give another folder.") from None
-    return Run(home, recipe, network.to(fabric_for(recipe).device).eval(), rows, people, "loaded")
+    images = described.get("fingerprint", home.name.rpartition("-")[2])
+    return Run(home, recipe, network.to(fabric_for(recipe).device).eval(), rows, people, "loaded", images)
 
 
 def write(path: Path, how: Callable[[Path], Any]) -> None:

@@ -247,10 +247,13 @@ def table(**columns: list[object]) -> Callable[[Place], Path]:
     return lambda place: fakes.table(place.top / "bad.csv", **columns)
 
 
-def spoiled_jpeg(place: Place) -> Path:
-    file = place.market / "bounding_box_train" / "0002_c1s1_000010_01.jpg"
-    file.write_bytes(file.read_bytes()[:400])
-    return place.market
+def spoiled_jpeg(folder: str) -> Callable[[Place], Path]:
+    def spoil(place: Place) -> Path:
+        file = min((place.market / folder).glob("*.jpg"))
+        file.write_bytes(file.read_bytes()[:400])
+        return place.market
+
+    return spoil
 
 
 def stray_name(place: Place) -> Path:
@@ -288,7 +291,9 @@ BAD: dict[str, tuple[Callable[[Place], Path], tuple[str, ...], str]] = {
     "misspelt root": (nothing, ("data", "check", "market1501", "--root", "markte"), "did you mean .*market"),
     "empty folder": (empty, ("data", "check", "market1501", "--root", "empty"), "is empty"),
     "misspelt folder": (misspelt_folder, MARKET, "'bounding_box_trian', not 'bounding_box_train'"),
-    "truncated JPEG": (spoiled_jpeg, (*MARKET, *SMALL), "1 of 10 images cannot be read.*does not decode"),
+    "truncated JPEG": (spoiled_jpeg("bounding_box_train"), (*MARKET, *SMALL), "1 of 18 images do not decode"),
+    "truncated query": (spoiled_jpeg("query"), (*MARKET, *SMALL), "1 of 18 images do not decode: .*query"),
+    "truncated gallery": (spoiled_jpeg("bounding_box_test"), (*MARKET, *SMALL), "1 of 18 images do not decode"),
     "stray name": (stray_name, MARKET, "holiday.jpg is not named like"),
     "no queries": (no_queries, MARKET, "query holds no .jpg image"),
     "unknown data set": (nothing, ("data", "check", "market1502"), "did you mean 'market1501'"),
@@ -316,8 +321,8 @@ BAD: dict[str, tuple[Callable[[Place], Path], tuple[str, ...], str]] = {
     "run damaged": (wrote("run/model.safetensors", b"x" * 99), ("evaluate", "run"), "is no finished run"),
     "another run there": (nothing, (*MARKET, *SMALL, "--out", "run"), "another recipe"),
     "a file there": (wrote("file", b""), (*MARKET, *SMALL, "--out", "file"), "there is no run in file"),
-    "no queries in table": (table(split=["train"] * 3 + ["gallery"] * 3), TABLE, "no images of split query"),
-    "no valid match": (table(pid=[1, 1, 2, 3, 4, 4]), TABLE, "none of the 1 queries .* has a valid match"),
+    "no queries in table": (table(split=["train"] * 3 + ["gallery"] * 3), TABLE, "the split query has no images"),
+    "no valid match": (table(pid=[1, 1, 2, 3, 4, 4]), TABLE, "1 of 1 queries have no valid match"),
     "one person": (table(pid=[1, 1, 1, 3, 3, 4]), TABLE, "found 1 person in the training images"),
     "table without columns": (wrote("bad.csv", b"a,b\n1,2\n"), TABLE, "lacks path, pid, split"),
     "table with names for pids": (table(pid=["ann", 1, 2, 3, 3, 4]), TABLE, "column 'pid' holds 'ann' in row 1"),
