@@ -202,7 +202,7 @@ def strips(
     )  # fmt: skip
     for line, q in zip(grid, rows, strict=True):
         own = query.iloc[q]
-        show_image(line[0], own.path, frame=BLACK, title=f"query\nperson {own.pid}, cam {own.camid}")
+        show_image(line[0], own.path, frame=BLACK, title=f"query\n{own.pid}, cam {own.camid}")
         for axes, k in zip(line[1:], range(top), strict=True):
             if k >= ranking.order.shape[1] or not ranking.keep[q, k]:
                 axes.set_axis_off()
