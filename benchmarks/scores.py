@@ -85,15 +85,16 @@ def main(
                 write(out, lambda path, table=table: table.to_csv(path, index=False))  # type: ignore[misc]
                 print(f"{name}, fold {fold}, seed {seed}: mAP {got['mAP']:.1f}, rank-1 {got['rank1']:.1f}", flush=True)
     table = pd.DataFrame(rows)
-    print(f"\n{dataset}, {profile}, {platform.machine()}, {torch.get_num_threads()} threads; mean and deviation of n")
+    print(f"\n{dataset}, {profile}, {platform.machine()}, {torch.get_num_threads()} threads; mean ± deviation over n")
     print(summary(table))
 
 
 def summary(table: pd.DataFrame) -> str:
-    """A Markdown table, a row a system: mean and standard deviation over folds and seeds."""
+    """A Markdown table, a row a system: mean and sample standard deviation over folds and seeds."""
     lines = ["| system | n | mAP | rank-1 | rank-10 | minutes |", "|---|---|---|---|---|---|"]
     for name, part in table.groupby("system", sort=False):
-        cells = [f"{part[c].mean():.1f} ± {part[c].std(ddof=0):.1f}" for c in ("mAP", "rank1", "rank10")]
+        means, spread = part.mean(numeric_only=True), part.std(numeric_only=True).fillna(0)  # of n - 1
+        cells = [f"{means[c]:.1f} ± {spread[c]:.1f}" for c in ("mAP", "rank1", "rank10")]
         lines.append(f"| {name} | {len(part)} | {' | '.join(cells)} | {part['minutes'].mean():.1f} |")
     return "\n".join(lines)
 
