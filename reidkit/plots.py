@@ -83,8 +83,9 @@ def imbalance(table: pd.DataFrame, *, columns: int = 3, counts: str = "people") 
     tasks = list(dict.fromkeys(table["task"]))
     if len(tasks) > 20:  # PETA asks some hundred yes-or-no questions: one bar each, the commonest forty
         yes = table[table["class"] == "yes"].nlargest(40, "share")
-        table = yes.assign(**{"class": yes["task"], "task": "yes"})
-        tasks, columns = ["yes"], 1
+        title = f"yes: the {len(yes)} commonest of {len(tasks)} attributes"
+        table = yes.assign(**{"class": yes["task"], "task": title})
+        tasks, columns = [title], 1
     tasks.sort(key=lambda task: -int((table["task"] == task).sum()))  # panels of like height in a row
     sizes = [int((table["task"] == task).sum()) for task in tasks]
     rows = -(-len(tasks) // columns)
