@@ -25,6 +25,23 @@ from .shots import FOLDERS, SIZES, Size, plan
 
 # Raised whenever the same seed would give other pixels, so that old and new images are never mixed.
 REVISION = 1
+
+# What was measured on `quick`, for its data card: benchmarks/scores.py synthetic --seeds 0,1,2 and, for seed 0,
+# benchmarks/difficulty.py; mean and sample deviation over seeds (other people and other weights), percent.
+MEASURED = """
+## How hard it is
+From random weights, 128 x 64 pixels, 10 epochs, rule market1501; mean and deviation over the seeds 0, 1 and 2.
+
+| system | mAP | rank-1 |
+|---|---|---|
+| ResNet-18, random weights | 1.2 ± 0.1 | 1.5 ± 0.9 |
+| colour histogram of six stripes | 7.7 ± 0.4 | 17.1 ± 0.9 |
+| ResNet-18, identity | 49.0 ± 2.9 | 63.8 ± 3.2 |
+| ResNet-18, identity + triplet | 66.9 ± 0.5 | 82.0 ± 0.9 |
+
+Matches of the last one (seed 0) from the query's own camera: 75.2 mAP; from other cameras 66.7; of these, seen from
+within 45 degrees of the query's view 67.3, turned by 90 degrees 55.1, by more 55.8.
+"""
 CARD, ATTRIBUTES, TABLE = "card.json", "market_attribute.mat", "synthetic.csv"
 
 
@@ -234,6 +251,7 @@ tell people apart beyond what the attributes name.
 ## What it is not
 Not a substitute for measuring on real images: everybody walks or stands, the light is simple and the cameras are six.
 
+{MEASURED if recipe["size"] == "quick" else ""}
 ## Share of the training identities with each attribute (percent)
 | attribute | share |
 |---|---|
@@ -272,7 +290,7 @@ def write(
     facts = card(people, shots, recipe, SIZES[size])
     savemat(partial / ATTRIBUTES, {"market_attribute": annotation(people)})
     table(shots, occluded).to_csv(partial / TABLE, index=False, lineterminator="\n")
-    (partial / "README.md").write_text(readme(facts))
+    (partial / "README.md").write_text(readme(facts), encoding="utf-8")
     (partial / CARD).write_text(json.dumps(facts, indent=2) + "\n")
     (partial / "recipe.json").unlink()
     if target.exists():
