@@ -10,7 +10,6 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -408,7 +407,7 @@ def load_or_fit(
     runs: Path | str = "runs",
     folder: Path | str | None = None,
     progress: bool = True,
-    say: Callable[[str], None] = lambda sentence: print(sentence, file=sys.stderr),
+    say: Callable[[str], None] = print,
 ) -> Run:
     """The run of a recipe: loaded where it is finished, resumed where it was interrupted, else trained.
 
