@@ -3,7 +3,7 @@ r"""Measured scores of the systems on one data set, over splits and seeds: what 
     python benchmarks/scores.py synthetic --seeds 0,1,2
     python benchmarks/scores.py pku --root DIR --folds 0,1,2 --systems histogram,both --set epochs=30
     python benchmarks/scores.py viper --root DIR --folds 0,1,2,3,4,5,6,7,8,9 --systems histogram,both \
-        --set epochs=20 --set instances=2
+        --set epochs=15 --set instances=2
 
 Every row goes to figures/scores-DATASET.csv as soon as it is measured; finished runs are not trained again. For
 `synthetic` the seed is that of the people as well as of the training: other people, other weights.
