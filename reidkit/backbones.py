@@ -48,7 +48,7 @@ def build(name: str = "resnet18", pretrained: str = "none", last_stride: int = 2
         name: one of BACKBONES.
         pretrained: "none" for random weights; "torchvision" for its ImageNet weights (downloaded once by
             torchvision, which checks their hash); or the path of a local .safetensors or .pth file of the same
-            network.
+            network; or the folder of a finished run, whose backbone is taken over.
         last_stride: stride of a ResNet's last stage; 1 doubles the map's height and width (Sun et al. 2018).
     Raises:
         InputError: unknown name, weights that cannot be downloaded, read or do not fit.
@@ -58,15 +58,35 @@ def build(name: str = "resnet18", pretrained: str = "none", last_stride: int = 2
     if last_stride not in (1, 2):
         raise InputError(f"last_stride is {last_stride}: a ResNet's last stage has stride 1 or 2.")
     network = getattr(models, name)(weights=None)
-    if pretrained != "none":
+    folder = Path(pretrained).expanduser()
+    of_run = pretrained not in ("none", "torchvision") and folder.is_dir()
+    if pretrained != "none" and not of_run:
         network.load_state_dict(weights(name, pretrained), strict=True)
     if name == "alexnet":
-        return Backbone(name, alexnet_stages(network), channels=256, stride=32)
-    if last_stride == 1:
-        open_last_stage(network.layer4)
-    stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
-    layers = {f"layer{i}": getattr(network, f"layer{i}") for i in range(1, 5)}
-    return Backbone(name, nn.ModuleDict({"stem": stem, **layers}), network.fc.in_features, 16 * last_stride)
+        backbone = Backbone(name, alexnet_stages(network), channels=256, stride=32)
+    else:
+        if last_stride == 1:
+            open_last_stage(network.layer4)
+        stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
+        layers = {f"layer{i}": getattr(network, f"layer{i}") for i in range(1, 5)}
+        stages = nn.ModuleDict({"stem": stem, **layers})
+        backbone = Backbone(name, stages, network.fc.in_features, 16 * last_stride)
+    if of_run:
+        take_over(backbone, folder)
+    return backbone
+
+
+def take_over(backbone: Backbone, run: Path) -> None:
+    """Give a backbone the weights of a finished run's; InputError where that run has no such backbone."""
+    try:
+        state = load_file(run / "model.safetensors")
+        own = {key.removeprefix("backbone."): v for key, v in state.items() if key.startswith("backbone.")}
+        backbone.load_state_dict(own)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{run} holds no run with a {backbone.name} to take over ({reason}): give the folder of a finished run."
+        ) from None
 
 
 def alexnet_stages(network: nn.Module) -> nn.ModuleDict:

@@ -201,7 +201,7 @@ def data_stats(
 
 @app.command()
 def train(
-    system: Annotated[str, typer.Argument(help="A system: baseline or histogram.")],
+    system: Annotated[str, typer.Argument(help="A system: two_stage, inherent_code, baseline or histogram.")],
     dataset: Annotated[str, typer.Option(help="A name of `reidkit data list`.")] = "synthetic",
     root: Root = None,
     profile: Profile = "quick",
@@ -209,23 +209,21 @@ def train(
     seed: Annotated[int, typer.Option(help="Of weights, batches and augmentation.")] = 0,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="NAME=VALUE: any field of the recipe, any option of the system."),
+        typer.Option("--set", help="NAME=VALUE: any field of the recipe, any option of the system, or variant=..."),
     ] = None,
     folder: Annotated[Path | None, typer.Option("--out", help="The run's folder; by default below runs/.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train a system, describe query and gallery, score them. The same command again goes on where it was."""
     from . import course
-    from .data import load
     from .train import load_or_fit, recipe
 
     changes = dict(setting(text) for text in settings or [])
     plan = recipe(system, profile, dataset=dataset, fold=fold, seed=seed, **changes)
     images = course.prepare(dataset, profile, root, fold=fold, decode=True, progress=watched())
-    split = images[images["split"] == "train"]
     run = load_or_fit(
         plan,
-        load(split, plan.height, plan.width, progress=watched()),
+        *course.sets(plan, images, progress=watched()),
         runs=course.runs_folder(),
         folder=folder,
         progress=watched(),
@@ -244,6 +242,7 @@ def setting(text: str) -> tuple[str, str]:
 
 def report(run: Any, images: Any, metric: str, ap: str, as_json: bool, keep: bool = False) -> None:
     """Score a run and print the scores; `keep` writes them into the run as metrics.json."""
+    from .course import attribute_table
     from .features import features_of
     from .metrics import score
     from .train import write
@@ -258,12 +257,17 @@ def report(run: Any, images: Any, metric: str, ap: str, as_json: bool, keep: boo
     about |= {"fold": run.recipe.fold, "seed": run.recipe.seed, "profile": run.recipe.profile}
     result = {**about, **scores.to_dict()}
     result["training_minutes"] = round(run.history["seconds"].sum() / 60, 2) if len(run.history) else 0.0
+    table = attribute_table(run, images, progress=watched())
+    if table is not None:
+        result["attributes"] = table.round(2).to_dict("index")
     if keep:
         write(run.folder / "metrics.json", lambda path: path.write_text(json.dumps(result, indent=2)))
     if as_json:
         show_json(result)
     else:
         out.print(str(scores), markup=False)
+        if table is not None:
+            out.print(f"attributes of the test people, %:\n{table.round(1)}", markup=False)
         print(run.folder)
 
 

@@ -26,11 +26,12 @@ from tqdm.auto import tqdm
 
 from . import plots, synthetic
 from .attributes import Attributes, read_attributes
-from .features import Features
-from .images import CARDS, InputError, check, default_root, read_images
-from .metrics import Scores, score
+from .data import ImageSet, load
+from .features import Features, answer
+from .images import CARDS, InputError, check, default_root, is_person, read_images, validation_fold
+from .metrics import Scores, attribute_scores, score
 from .ranking import rank_features
-from .train import PROFILES, Run, load_run, write
+from .train import PROFILES, Recipe, Run, load_run, system_of, write
 
 SIZES = {"smoke": "smoke", "quick": "quick", "paper": "full"}  # of the synthetic benchmark, by profile
 CELL_SECONDS = {"smoke": 300, "quick": 1800, "paper": 7 * 86400}  # a cell that takes longer hangs
@@ -111,6 +112,44 @@ def attributes_of(images: pd.DataFrame, profile: str = "quick") -> tuple[Attribu
         print(f"{str(error).rstrip('.')}. This lesson goes on with the attributes of the synthetic people.")
     images = prepare("synthetic", profile, synthetic_root(profile))
     return read_attributes("synthetic", images.attrs["root"]), images
+
+
+def sets(
+    recipe: Recipe,
+    images: pd.DataFrame,
+    attributes: Attributes | None = None,
+    *,
+    progress: bool = False,
+) -> tuple[ImageSet, ImageSet | None]:
+    """What a recipe trains on, and the people it holds out, decoded: `load_or_fit(recipe, *sets(recipe, images))`.
+
+    Args:
+        images: the table of a data set.
+        attributes: its labels; read from its folder where the system learns attributes and none are given.
+    Raises:
+        InputError: a system that learns attributes on a data set without.
+    """
+    if attributes is None and getattr(system_of(recipe.system), "ATTRIBUTES", False):
+        attributes = read_attributes(recipe.dataset, images.attrs["root"], fold=recipe.fold)
+    if recipe.validation:
+        images = validation_fold(images, recipe.validation, recipe.seed)
+
+    def decoded(split: str) -> ImageSet:
+        rows = images[images["split"] == split]
+        return load(rows, recipe.height, recipe.width, attributes=attributes, progress=progress)
+
+    return decoded("train"), decoded("val") if recipe.validation else None
+
+
+def attribute_table(run: Run, images: pd.DataFrame, *, progress: bool = False) -> pd.DataFrame | None:
+    """`metrics.attribute_scores` of a run on images of the test people; None where the run answers no attributes."""
+    if not getattr(run.network, "tasks", None):
+        return None
+    attributes = read_attributes(run.recipe.dataset, images.attrs["root"], fold=run.recipe.fold)
+    attributes = attributes.only(task.name for task in run.tasks)
+    people = images[images["split"].isin(["query", "gallery"]) & is_person(images)]
+    test = load(people, run.recipe.height, run.recipe.width, attributes=attributes, progress=progress)
+    return attribute_scores(test.attributes.numpy(), answer(run, test, progress=progress).classes, run.tasks)
 
 
 def figures_folder(dataset: str, profile: str) -> Path:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,13 +21,21 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from .attributes import Attributes
+from .attributes import Attributes, Task
 from .images import InputError
 
 Batch = dict[str, Tensor]
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, which torchvision's weights were trained with
 STD = (0.229, 0.224, 0.225)
+
+
+def class_counts(labels: Tensor, tasks: Sequence[Task]) -> list[tuple[int, ...]]:
+    """How many images have each class of each task, from labels (N, T) with -1 for missing: (T, classes)."""
+    return [
+        tuple(torch.bincount(column[column >= 0], minlength=len(task.classes)).tolist())
+        for task, column in zip(tasks, labels.unbind(1), strict=True)
+    ]
 
 
 def decode(paths: Iterable[str], height: int, width: int, *, progress: bool = False) -> Tensor:
@@ -62,6 +71,29 @@ def decode(paths: Iterable[str], height: int, width: int, *, progress: bool = Fa
 
 
 @dataclass(frozen=True)
+class Targets:
+    """What a set of training images asks of a network: how many people and images, and every task with its classes.
+
+    `counts` are the images of each class of each task, from which the weighted losses take their weights.
+    """
+
+    people: int
+    images: int = 0
+    tasks: tuple[Task, ...] = ()
+    counts: tuple[tuple[int, ...], ...] = ()  # (T, classes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain numbers and words, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Targets:
+        """Back from `to_dict`."""
+        tasks = tuple(Task(t["name"], tuple(t["classes"]), tuple(t["columns"])) for t in values["tasks"])
+        return cls(values["people"], values["images"], tasks, tuple(tuple(c) for c in values["counts"]))
+
+
+@dataclass(frozen=True)
 class ImageSet:
     """Images in memory beside their table: what training and description read.
 
@@ -73,6 +105,13 @@ class ImageSet:
     label: Tensor  # (N,) int64
     attributes: Tensor  # (N, T) int64, -1 for missing
     people: tuple[int, ...]  # the pid of each label
+    tasks: tuple[Task, ...] = ()  # the T columns of attributes
+
+    @property
+    def targets(self) -> Targets:
+        """What these images ask of a network."""
+        counts = class_counts(self.attributes, self.tasks)
+        return Targets(len(self.people), len(self), self.tasks, tuple(counts))
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -120,7 +159,8 @@ def load(
     label = torch.tensor([number.get(int(p), -1) for p in pids])
     tasks = attributes.of(pids) if attributes is not None else np.empty((len(pids), 0), dtype=np.int64)
     pixels = decode(table["path"], height, width, progress=progress)
-    return ImageSet(table.reset_index(drop=True), pixels, label, torch.tensor(tasks), people)
+    asked = attributes.schema.tasks if attributes is not None else ()
+    return ImageSet(table.reset_index(drop=True), pixels, label, torch.tensor(tasks), people, asked)
 
 
 def standardise(images: Tensor) -> Tensor:
@@ -225,3 +265,39 @@ def pk_batches(label: np.ndarray, people: int, instances: int, rng: np.random.Ge
         batches.append(np.concatenate([groups[p].pop() for p in drawn]))
         groups = {p: left for p, left in groups.items() if left}
     return batches
+
+
+def triplet_batches(
+    label: np.ndarray, size: int, rng: np.random.Generator, group: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """Triplets drawn ahead: every image with a second one of its person is an anchor once an epoch.
+
+    The positive is another image of the anchor's person; the negative an image of somebody else, from the anchor's
+    own group where there is one (look-alikes, paper 001), else from all.
+
+    Args:
+        label: (N,) integers, -1 for images that are not drawn. size: triplets in a batch. group: (N,) integers.
+    Returns:
+        index arrays of length 3 * size: anchors, then their positives, then their negatives; the last may be shorter.
+    Raises:
+        InputError: nobody has two images, or there is one person only.
+    """
+    known = np.flatnonzero(label >= 0)
+    own = {int(person): known[label[known] == person] for person in np.unique(label[known])}
+    anchors = rng.permutation([i for i in known if len(own[int(label[i])]) > 1])
+    if len(own) < 2 or not len(anchors):
+        raise InputError(
+            f"triplets need two people, one of them with two images: found {len(own)} people and {len(known)} images."
+        )
+    mates = np.zeros(len(label), dtype=np.int64) if group is None else group
+    groups = {int(g): known[mates[known] == g] for g in np.unique(mates[known])}
+    triplets = np.empty((len(anchors), 3), dtype=np.int64)
+    for row, anchor in enumerate(anchors):
+        same = own[int(label[anchor])]
+        positive = rng.choice(same[same != anchor])
+        near = groups[int(mates[anchor])]
+        others = near[label[near] != label[anchor]]
+        if not len(others):
+            others = known[label[known] != label[anchor]]
+        triplets[row] = anchor, positive, rng.choice(others)
+    return [triplets[i : i + size].T.ravel() for i in range(0, len(triplets), size)]

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from .attributes import Task
 from .data import ImageSet, load, standardise
 from .images import InputError
 from .train import Recipe, Run, fabric_for, write
@@ -83,6 +84,43 @@ def describe(
         with fabric.autocast():
             rows.append(system.describe(pixels).float().cpu())  # (B, D)
     return Features(torch.cat(rows), images.table)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a network says about the attributes of N images, beside the table they belong to."""
+
+    probability: tuple[Tensor, ...]  # T of (N, classes) float32: softmax of each task
+    tasks: tuple[Task, ...]  # T
+    table: pd.DataFrame  # N rows
+
+    @property
+    def classes(self) -> np.ndarray:
+        """The likeliest class of each task, (N, T) int64."""
+        return torch.stack([p.argmax(1) for p in self.probability], 1).numpy()
+
+
+@torch.inference_mode()
+def answer(run: Run, images: ImageSet, *, batch: int = 256, progress: bool = False) -> Answers:
+    """The attributes that a finished run sees in images.
+
+    Raises:
+        InputError: a run whose network answers no attributes.
+    """
+    system: Any = run.network
+    if not run.tasks or not hasattr(system, "answer"):
+        raise InputError(f"{run.folder} answers no attributes: give a run of a system that learns them.")
+    fabric = fabric_for(run.recipe)
+    system = system.to(fabric.device).eval()
+    rows = []
+    starts = range(0, len(images), batch)
+    for start in tqdm(starts, "answering", disable=not progress, leave=False):
+        pixels = standardise(images.pixels[start : start + batch].to(fabric.device))
+        with fabric.autocast():
+            rows.append([logits.float().softmax(1).cpu() for logits in system.answer(pixels)])
+    if not rows or not rows[0]:
+        raise InputError(f"{run.folder} answers no attributes in this stage: give the run of its attribute stage.")
+    return Answers(tuple(torch.cat(task) for task in zip(*rows, strict=True)), run.tasks, images.table)
 
 
 def features_of(run: Run, images: pd.DataFrame, split: str, *, progress: bool = False) -> Features:

@@ -25,17 +25,32 @@ import torch
 from lightning_fabric import Fabric
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from .attributes import Task
 from .backbones import build
-from .data import Batch, ImageSet, erase, flip, pk_batches, rotate, shift, shuffled_batches, standardise
+from .data import (
+    Batch,
+    ImageSet,
+    Targets,
+    erase,
+    flip,
+    pk_batches,
+    rotate,
+    shift,
+    shuffled_batches,
+    standardise,
+    triplet_batches,
+)
 from .images import InputError
-from .systems import SYSTEMS
+from .systems import SYSTEMS, histogram
 
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it repeats the precision at every use
 
 PROFILES = ("smoke", "quick", "paper")
+VALIDATION = 10**9  # in the place of an epoch's number: the validation batches are always the same
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,10 @@ class Recipe:
     epochs: int = 12
     batch: int = 64  # images
     instances: int = 4  # K images of each person in a batch; 0 draws images one by one
+    negatives: str = "batch"  # or triplets drawn ahead: "random", or "cluster" (from the anchor's colour cluster)
+    clusters: int = 20  # colour clusters of the training images
+    validation: float = 0.0  # share of the training people held out
+    patience: int = 0  # epochs without a better validation loss before the training stops; 0 never stops it
     optimizer: str = "adam"  # or "sgd"
     lr: float = 1e-3  # of new layers
     backbone_lr: float = 1.0  # the backbone's rate as a share of lr
@@ -76,7 +95,18 @@ class Recipe:
         for name, value in positive.items():
             if not value > 0:
                 raise InputError(f"{name} is {value}: give a number above 0.")
-        natural = ("seed", "epochs", "instances", "backbone_lr", "weight_decay", "momentum", "warmup", "pad", "erase")
+        natural = (
+            "seed",
+            "epochs",
+            "instances",
+            "backbone_lr",
+            "weight_decay",
+            "momentum",
+            "warmup",
+            "pad",
+            "erase",
+            "patience",
+        )
         for name in natural:
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} is {getattr(self, name)}: give 0 or more.")
@@ -85,9 +115,18 @@ class Recipe:
             "schedule": ("cosine", "linear", "step", "constant"),
             "precision": ("auto", "32-true", "bf16-mixed"),
             "metric": ("euclidean", "sqeuclidean", "cosine"),
+            "negatives": ("batch", "random", "cluster"),
         }.items():
             if getattr(self, name) not in known:
                 raise InputError(f"{name} {getattr(self, name)!r} is not known: choose one of {', '.join(known)}.")
+        if not 0 <= self.validation < 1:
+            raise InputError(f"validation is {self.validation}: give a share of the people from 0 to below 1.")
+        if self.patience and not self.validation:
+            raise InputError("patience needs people to validate on: give validation a share, such as 0.4.")
+        if self.clusters < 1:
+            raise InputError(f"clusters is {self.clusters}: give at least 1.")
+        if self.negatives != "batch" and self.batch < 6:
+            raise InputError(f"a batch of {self.batch} images holds fewer than two triplets: give batch at least 6.")
         if self.batch < 2:
             raise InputError(f"a batch of {self.batch} image is too small: give batch at least 2.")
         if self.instances and self.batch < 2 * self.instances:
@@ -119,19 +158,27 @@ def system_of(name: str) -> ModuleType:
     return SYSTEMS[name]
 
 
-def recipe(system: str, profile: str = "quick", **changes: Any) -> Recipe:
+def recipe(system: str, profile: str = "quick", variant: str = "", **changes: Any) -> Recipe:
     """The recipe of a system in a profile, with changes to its fields or to the system's own options.
 
+    `variant` names one of the system's VARIANTS, a row of its paper's table: changes for all profiles, or by profile.
+
     Raises:
-        InputError: an unknown system, profile, or name; a value of the wrong type.
+        InputError: an unknown system, profile, variant or name; a value of the wrong type.
     """
     module = system_of(system)
     if profile not in PROFILES:
         raise InputError(f"profile {profile!r} is not known: choose one of {', '.join(PROFILES)}.")
+    variants = getattr(module, "VARIANTS", {})
+    if variant and variant not in variants:
+        known = f"choose one of {', '.join(variants)}." if variants else "it has none."
+        raise InputError(f"{system} has no variant {variant!r}: {known}")
+    row = variants.get(variant, {})
     own = {f.name: f.default for f in fields(Recipe) if f.name != "options"}
     options = {f.name: f.default for f in fields(module.Options)}
     values: dict[str, Any] = {"system": system, "profile": profile, "options": {}}
-    for name, value in {**module.RECIPES[profile], **changes}.items():
+    given = {**module.RECIPES[profile], **row.get("all", {}), **row.get(profile, {}), **changes}
+    for name, value in given.items():
         if name in own:
             values[name] = typed(name, value, own[name])
         elif name in options:
@@ -196,11 +243,11 @@ def cpu_has_bf16() -> bool:
 # --- the loop ------------------------------------------------------------------------------------------------
 
 
-def new_network(recipe: Recipe, n_people: int) -> nn.Module:
+def new_network(recipe: Recipe, targets: Targets) -> nn.Module:
     """The system's network with random (seeded) or pretrained weights, channels last."""
     torch.manual_seed(recipe.seed)
     backbone = build(recipe.backbone, recipe.pretrained, recipe.last_stride)
-    network = system_of(recipe.system).Network(backbone, n_people, options_of(recipe))
+    network = system_of(recipe.system).Network(backbone, targets, options_of(recipe))
     return network.to(memory_format=torch.channels_last)
 
 
@@ -223,7 +270,7 @@ def new_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.SGD(
             groups, lr=recipe.lr, momentum=momentum, weight_decay=recipe.weight_decay, nesterov=momentum > 0
         )
-    return torch.optim.Adam(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    return torch.optim.Adam(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
 
 
 def rate(recipe: Recipe, progress: float) -> float:
@@ -240,15 +287,26 @@ def rate(recipe: Recipe, progress: float) -> float:
     return 1.0
 
 
-def plan(recipe: Recipe, label: np.ndarray, epoch: int) -> list[np.ndarray]:
+def plan(recipe: Recipe, label: np.ndarray, epoch: int, group: np.ndarray | None = None) -> list[np.ndarray]:
     """The batches of one epoch; they depend on the seed and the epoch only, so a resumed run draws the same."""
     rng = np.random.default_rng([recipe.seed, epoch])
+    if recipe.negatives != "batch":
+        return triplet_batches(label, recipe.batch // 3, rng, group)
     if recipe.instances:
         return pk_batches(label, recipe.batch // recipe.instances, recipe.instances, rng)
     known = np.flatnonzero(label >= 0)
     if len(known) < 2:
         raise InputError(f"{len(known)} training image has a person: a training needs at least two images.")
     return [known[part] for part in shuffled_batches(len(known), recipe.batch, rng)]
+
+
+def colour_groups(recipe: Recipe, images: ImageSet) -> np.ndarray | None:
+    """Cluster of each image by its colour histogram (k-means), (N,), where the recipe draws negatives from it."""
+    if recipe.negatives != "cluster":
+        return None
+    colours = histogram.colours(images.pixels)
+    k = min(recipe.clusters, len(colours))
+    return KMeans(k, n_init=1, random_state=recipe.seed).fit_predict(colours.numpy())
 
 
 def augment(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
@@ -278,6 +336,7 @@ class History:
 def fit(
     recipe: Recipe,
     train: ImageSet,
+    validation: ImageSet | None = None,
     *,
     fabric: Fabric | None = None,
     progress: bool = True,
@@ -288,45 +347,54 @@ def fit(
 
     Args:
         train: the training images; label -1 is left out.
+        validation: images of other people. After every epoch the losses on them are noted as `val_...`, the weights
+            of the best epoch are the ones kept, and `patience` epochs without a better one end the training.
         state: where an interrupted training stood (what `after_epoch` was given).
         after_epoch: called after every epoch with all that is needed to go on from there.
     Returns:
         the network in evaluation mode on its device, and the history.
     Raises:
-        InputError: a loss that is not finite, with its name, epoch and step.
+        InputError: a loss that is not finite, with its name, epoch and step; attributes or validation images that
+            the recipe needs and that are not given.
     """
     system, options = system_of(recipe.system), options_of(recipe)
+    ready(recipe, train, validation)
     fabric = fabric or fabric_for(recipe)
-    network = new_network(recipe, len(train.people))
+    network = new_network(recipe, train.targets)
     if not any(p.requires_grad for p in network.parameters()):
         return network.to(fabric.device).eval(), History()
     optimizer = new_optimizer(recipe, network)
-    history = History()
+    history, best = History(), None
     if state:
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
-        history = History(list(state["history"]))
+        history, best = History(list(state["history"])), state["best"]
     model, optimizer = fabric.setup(network, optimizer)
-    label = train.label.numpy()
+    label, groups = train.label.numpy(), colour_groups(recipe, train)
     epochs = tqdm(range(len(history.rows), recipe.epochs), "training", disable=not progress, leave=False)
     for epoch in epochs:
+        if recipe.patience and stale(history) >= recipe.patience:
+            break
         torch.manual_seed(recipe.seed * 100_003 + epoch)  # dropout and the like
         generator = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch + 7919 * fabric.global_rank)
-        batches = plan(recipe, label, epoch)
+        batches = plan(recipe, label, epoch, groups)
         steps = len(batches) // fabric.world_size  # on each device, the same number or they wait for ever
         started, images, sums = time.perf_counter(), 0, Sums()
         model.train()
+        call(network, "before_epoch", fabric, train)
         for step, index in enumerate(batches[fabric.global_rank :: fabric.world_size][:steps]):
             share = rate(recipe, (epoch + step / steps) / recipe.epochs)
             for group in optimizer.param_groups:
                 group["lr"] = recipe.lr * share * group["scale"]
             batch: Batch = fabric.to_device(train.batch(index))
             batch["image"] = augment(batch["image"], recipe, generator)
+            call(network, "before_step", fabric, train)
             output = model(batch["image"])
             losses = system.objective(output, batch, options)
             optimizer.zero_grad()
             fabric.backward(sum(losses.values()))
             optimizer.step()
+            call(network, "after_step", fabric, output, batch)
             sums.add(losses, system.watch(output, batch))
             images += len(index)
         seconds = time.perf_counter() - started
@@ -334,11 +402,64 @@ def fit(
         speed = images * fabric.world_size / seconds
         row = {"epoch": epoch + 1, "lr": recipe.lr * share, "seconds": seconds, "images_per_second": speed}
         history.rows.append({**row, **means})
-        epochs.set_postfix({name: f"{value:.3g}" for name, value in means.items()})
+        if validation is not None:
+            history.rows[-1] |= validate(recipe, model, validation, fabric)
+            if stale(history) == 0:
+                best = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+        total = {"loss": sum(means[name] for name in losses)} if len(losses) > 4 else {}  # a dozen would fill the line
+        shown = {**total, **{name: v for name, v in means.items() if not total or name not in losses}}
+        epochs.set_postfix({name: f"{value:.3g}" for name, value in shown.items()})
         if after_epoch:
             now = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "history": history.rows}
-            after_epoch(now)
+            after_epoch({**now, "best": best})
+    if best:
+        network.load_state_dict(best)
     return network.eval(), history
+
+
+def call(network: nn.Module, hook: str, fabric: Fabric, *given: Any) -> None:
+    """Call a hook of the network where it has one, in the precision of the training."""
+    if hasattr(network, hook):
+        with fabric.autocast():
+            getattr(network, hook)(*given)
+
+
+def ready(recipe: Recipe, train: ImageSet, validation: ImageSet | None) -> None:
+    """InputError unless the images carry what the recipe's system learns from."""
+    system = system_of(recipe.system)
+    if getattr(system, "ATTRIBUTES", False) and not train.tasks:
+        raise InputError(
+            f"{recipe.system} learns attributes and these images have none: give `load` the attributes of the people."
+        )
+    if recipe.validation and validation is None:
+        raise InputError(f"validation is {recipe.validation} and no validation images were given: see course.sets.")
+    if validation is not None and not getattr(system, "VALIDATES", False):
+        raise InputError(
+            f"{recipe.system} tells the training people apart, so its losses mean nothing on others: set validation=0."
+        )
+    if validation is not None and validation.tasks != train.tasks:
+        raise InputError("training and validation images have other attributes: give `load` the same for both.")
+
+
+@torch.no_grad()
+def validate(recipe: Recipe, model: nn.Module, images: ImageSet, fabric: Fabric) -> dict[str, float]:
+    """Losses on people who are not trained on, `val_<name>`, and their sum, `val_loss`; the same batches every time."""
+    system, options, sums = system_of(recipe.system), options_of(recipe), Sums()
+    model.eval()
+    for index in plan(recipe, images.label.numpy(), VALIDATION, colour_groups(recipe, images)):
+        batch: Batch = fabric.to_device(images.batch(index))
+        batch["image"] = standardise(batch["image"])
+        output = model(batch["image"])
+        losses = system.objective(output, batch, options)
+        sums.add(losses, system.watch(output, batch), len(index))
+    means = sums.means(recipe, VALIDATION)
+    return {"val_loss": sum(means[name] for name in losses), **{f"val_{name}": v for name, v in means.items()}}
+
+
+def stale(history: History) -> int:
+    """Epochs since the best validation loss; 0 when the last one is the best, or when there is none."""
+    losses = [row["val_loss"] for row in history.rows if "val_loss" in row]
+    return len(losses) - 1 - int(np.argmin(losses)) if losses else 0
 
 
 class Sums:
@@ -347,13 +468,16 @@ class Sums:
     def __init__(self) -> None:
         self.losses: list[Tensor] = []
         self.names: list[str] = []
-        self.watched: dict[str, list[Tensor]] = {}
+        self.watched: dict[str, list[tuple[Tensor, float]]] = {}
+        self.weights: list[float] = []
 
-    def add(self, losses: dict[str, Tensor], watched: dict[str, Tensor]) -> None:
+    def add(self, losses: dict[str, Tensor], watched: dict[str, Tensor], weight: float = 1.0) -> None:
+        """The losses of a batch; `weight` is its share of the mean, such as its images where batches differ."""
         self.names = list(losses)
         self.losses.append(torch.stack([loss.detach() for loss in losses.values()]))
+        self.weights.append(weight)
         for name, value in watched.items():
-            self.watched.setdefault(name, []).append(value)
+            self.watched.setdefault(name, []).append((value, weight))
 
     def means(self, recipe: Recipe, epoch: int) -> dict[str, float]:
         """Means over the epoch; InputError that names the first loss and step that is not finite."""
@@ -361,12 +485,18 @@ class Sums:
         bad = (~torch.isfinite(table)).nonzero()
         if len(bad):
             step, which = (int(i) for i in bad[0])
+            when = "on the validation images" if epoch == VALIDATION else f"in epoch {epoch + 1}, step {step + 1}"
             raise InputError(
-                f"loss {self.names[which]!r} became {float(table[step, which])} in epoch {epoch + 1}, step {step + 1}: "
+                f"loss {self.names[which]!r} became {float(table[step, which])} {when}: "
                 f"the training diverged, lower lr (it is {recipe.lr:g}) or lengthen warmup (it is {recipe.warmup:g})."
             )
-        means = dict(zip(self.names, table.mean(0).tolist(), strict=True))
-        return {**means, **{name: float(torch.stack(v).float().mean()) for name, v in self.watched.items()}}
+        weight = torch.tensor(self.weights)[:, None] / sum(self.weights)
+        means = dict(zip(self.names, (weight * table).sum(0).tolist(), strict=True))
+        for name, seen in self.watched.items():  # not every batch has all of it
+            values = torch.stack([value for value, _ in seen]).float().cpu()
+            shares = torch.tensor([share for _, share in seen])
+            means[name] = float((values * shares).sum() / shares.sum())
+        return means
 
 
 # --- runs ----------------------------------------------------------------------------------------------------
@@ -383,26 +513,39 @@ class Run:
     people: tuple[int, ...]  # the pid of each label
     how: str  # "trained", "resumed" or "loaded"
     images: str = ""  # fingerprint of recipe and training images
+    tasks: tuple[Task, ...] = ()  # the attributes its network answers, if any
 
 
-def fingerprint(recipe: Recipe, table: pd.DataFrame) -> str:
-    """Eight letters that change with the recipe or with the training images: their names, sizes and people."""
-    rows = [recipe.to_json()]
-    for name, pid, camid in zip(table["path"], table["pid"], table["camid"], strict=True):
-        path = Path(name)
-        size = path.stat().st_size if path.exists() else 0  # an ImageSet may come from elsewhere than files
-        rows.append(f"{path.name},{size},{pid},{camid}")
+def portable(recipe: Recipe) -> Recipe:
+    """The recipe with the name of the run it starts from instead of that run's place on this machine."""
+    return replace(recipe, pretrained=Path(recipe.pretrained).name)
+
+
+def fingerprint(recipe: Recipe, train: ImageSet, validation: ImageSet | None = None) -> str:
+    """Eight letters that change with the recipe or the images: their names, sizes, people and attributes."""
+    rows = [portable(recipe).to_json()]
+    for images in (train, validation):
+        if images is None:
+            continue
+        table = images.table
+        for name, pid, camid in zip(table["path"], table["pid"], table["camid"], strict=True):
+            path = Path(name)
+            size = path.stat().st_size if path.exists() else 0  # an ImageSet may come from elsewhere than files
+            rows.append(f"{path.name},{size},{pid},{camid}")
+        if images.tasks:
+            rows.append(repr(images.tasks) + hashlib.sha256(images.attributes.numpy().tobytes()).hexdigest())
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:8]
 
 
-def run_folder(recipe: Recipe, table: pd.DataFrame, runs: Path | str = "runs") -> Path:
+def run_folder(recipe: Recipe, train: ImageSet, validation: ImageSet | None = None, runs: Path | str = "runs") -> Path:
     """Where the run of this recipe on these images lives: `runs/<system>-<dataset>-<hash>`."""
-    return Path(runs).expanduser() / f"{recipe.system}-{recipe.dataset}-{fingerprint(recipe, table)}"
+    return Path(runs).expanduser() / f"{recipe.system}-{recipe.dataset}-{fingerprint(recipe, train, validation)}"
 
 
 def load_or_fit(
     recipe: Recipe,
     train: ImageSet,
+    validation: ImageSet | None = None,
     *,
     runs: Path | str = "runs",
     folder: Path | str | None = None,
@@ -421,11 +564,11 @@ def load_or_fit(
     Raises:
         InputError: a folder that holds another run.
     """
-    home = Path(folder).expanduser() if folder else run_folder(recipe, train.table, runs)
-    images = fingerprint(recipe, train.table)
+    home = Path(folder).expanduser() if folder else run_folder(recipe, train, validation, runs)
+    images = fingerprint(recipe, train, validation)
     if home.exists():
         run = load_run(home)
-        if run.recipe != recipe or run.people != train.people or run.images != images:
+        if portable(run.recipe) != portable(recipe) or run.people != train.people or run.images != images:
             raise InputError(f"{home} holds a run of another recipe or of other images: choose another folder.")
         say(f"loaded the finished run {home}")
         return run
@@ -446,7 +589,7 @@ def load_or_fit(
             begin()
             write(checkpoint, lambda path: torch.save(now, path))
 
-    network, history = fit(recipe, train, fabric=fabric, progress=progress, state=state, after_epoch=keep)
+    network, history = fit(recipe, train, validation, fabric=fabric, progress=progress, state=state, after_epoch=keep)
     if fabric.is_global_zero:
         begin()
         weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
@@ -457,6 +600,7 @@ def load_or_fit(
         described = {
             **environment(),
             "people": list(train.people),
+            "targets": train.targets.to_dict(),
             "device": str(fabric.device),
             "root": root,
             "fingerprint": images,
@@ -466,7 +610,8 @@ def load_or_fit(
         for file in (mark, checkpoint):
             (home / file.name).unlink(missing_ok=True)  # last, so that no kill can cost the training
     fabric.barrier()
-    return Run(home, recipe, network, history.table, train.people, "resumed" if state else "trained", images)
+    how = "resumed" if state else "trained"
+    return Run(home, recipe, network, history.table, train.people, how, images, train.tasks)
 
 
 def load_run(folder: Path | str) -> Run:
@@ -488,13 +633,15 @@ def load_run(folder: Path | str) -> Run:
         people = tuple(described["people"])
         state = load_file(home / "model.safetensors") if (home / "model.safetensors").stat().st_size > 16 else {}
         rows = pd.read_csv(home / "history.csv") if (home / "history.csv").stat().st_size > 2 else pd.DataFrame()
-        network = new_network(replace(recipe, pretrained="none"), len(people))
+        targets = Targets.from_dict(described["targets"])
+        network = new_network(replace(recipe, pretrained="none"), targets)
         network.load_state_dict(state)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{home} is no finished run ({reason}): train it again or give another folder.") from None
     images = described.get("fingerprint", home.name.rpartition("-")[2])
-    return Run(home, recipe, network.to(fabric_for(recipe).device).eval(), rows, people, "loaded", images)
+    network = network.to(fabric_for(recipe).device).eval()
+    return Run(home, recipe, network, rows, people, "loaded", images, targets.tasks)
 
 
 def write(path: Path, how: Callable[[Path], Any]) -> None:

@@ -70,6 +70,48 @@ def test_local_weights_round_trip(name: str, ending: str, tmp_path: Path) -> Non
     assert equal(one, build(name, str(tmp_path / "body.pth")))
 
 
+def finished(folder: Path, **parts: torch.nn.Module) -> Path:
+    """What a training leaves: the tensors of a network, each part under its name."""
+    folder.mkdir()
+    save_file(torch.nn.ModuleDict(parts).state_dict(), folder / "model.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["alexnet", "resnet18"])
+def test_the_backbone_of_a_finished_run_is_taken_over(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    first = build(name)
+    for tensor in first.buffers():
+        tensor.add_(3)  # the running means of a batch norm belong to it
+    run = finished(tmp_path / "run", backbone=first, heads=torch.nn.Linear(3, 2), backbones=torch.nn.Linear(1, 1))
+    again = build(name, str(run), last_stride=1)
+    assert equal(again, first) and not equal(again, build(name)) and again.training
+    assert equal(build(name, f"{run}/"), first)
+    assert again.stride == (32 if name == "alexnet" else 16)
+
+
+def test_folders_without_such_a_backbone_are_one_sentence(tmp_path: Path) -> None:
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    (cut / "model.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
+    network = build("resnet18")
+    del network.stages["layer4"]
+    folders = [
+        tmp_path,
+        cut,
+        finished(tmp_path / "deeper", backbone=build("resnet34")),
+        finished(tmp_path / "none", classifier=torch.nn.Linear(3, 2)),
+        finished(tmp_path / "nothing"),
+        finished(tmp_path / "part", backbone=network),
+        finished(tmp_path / "more", backbone=torch.nn.ModuleList([build("resnet18"), torch.nn.Linear(2, 2)])),
+    ]
+    for folder in folders:
+        message = f"{re.escape(str(folder))} holds no run with a resnet18 to take over .*: give the folder"
+        with pytest.raises(InputError, match=message) as caught:
+            build("resnet18", str(folder))
+        assert "\n" not in str(caught.value)
+
+
 class Trap:
     """A pickle that would run code."""
 
@@ -90,7 +132,7 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
     torch.save(Trap(tmp_path / "ran"), tmp_path / "trap.pth")
     cases = {
         tmp_path / "gone.pth": "are not there",
-        tmp_path: "are not there",
+        tmp_path: "holds no run with a resnet18 to take over",
         written("text.pth", b"<html>"): "holds no readable weights|is refused",
         written("empty.pth", b""): "holds no readable weights",
         written("cut.safetensors", b"\x10\0\0\0\0\0\0\0{"): "holds no readable weights",

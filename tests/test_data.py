@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,10 @@ import torch
 from PIL import Image
 from torchvision.transforms import functional as tv
 
-from reidkit.attributes import read_attributes
+from reidkit.attributes import MARKET, Task, read_attributes
 from reidkit.data import (
+    Targets,
+    class_counts,
     decode,
     erase,
     flip,
@@ -25,6 +28,7 @@ from reidkit.data import (
     shift,
     shuffled_batches,
     standardise,
+    triplet_batches,
     unstandardise,
 )
 from reidkit.images import InputError, read_images
@@ -101,6 +105,33 @@ def test_batch_is_the_rows_asked_for(tmp_path: Path) -> None:
     assert batch["label"].tolist() == [data.people.index(pid) for pid in batch["pid"].tolist()]
     np.testing.assert_array_equal(batch["attributes"], attributes.of(rows["pid"].to_numpy())[index])
     assert load(rows, 16, 8).batch(index)["attributes"].shape == (3, 0)
+
+
+def test_class_counts_leave_out_what_is_missing(rng: np.random.Generator) -> None:
+    tasks = (Task("hat", ("no", "yes"), ("hat",)), Task("up", ("red", "blue", "green", "multi"), ("up",)))
+    labels = np.stack([rng.integers(-1, 2, 40), rng.integers(-1, 3, 40)], 1)  # nobody is "multi"
+    counts = class_counts(torch.from_numpy(labels), tasks)
+    assert counts == [tuple(int((labels[:, t] == c).sum()) for c in range(n)) for t, n in enumerate((2, 4))]
+    assert counts[1][3] == 0 and sum(counts[0]) == (labels[:, 0] >= 0).sum()
+    assert class_counts(torch.full((3, 2), -1), tasks) == [(0, 0), (0, 0, 0, 0)]
+    assert class_counts(torch.empty(3, 0, dtype=torch.int64), ()) == []
+
+
+def test_class_counts_need_a_column_for_every_task() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        class_counts(torch.zeros(3, 2, dtype=torch.int64), MARKET.tasks)
+
+
+def test_targets_are_those_of_the_images_and_go_through_json(tmp_path: Path) -> None:
+    images = read_images("synthetic", fakes.synthetic(tmp_path))
+    rows = images[images["split"] == "train"]
+    plain = load(rows, 16, 8)
+    assert plain.tasks == () and plain.targets == Targets(people=5, images=10)
+    own = load(rows, 16, 8, attributes=read_attributes("synthetic", tmp_path)).targets
+    assert (own.people, own.images, own.tasks) == (5, 10, MARKET.tasks)
+    assert own.counts[0] == (10, 0, 0, 0) and all(sum(n) == 10 for n in own.counts)  # all marked with the first code
+    for targets in (own, plain.targets, Targets(0)):
+        assert Targets.from_dict(json.loads(json.dumps(targets.to_dict()))) == targets
 
 
 def test_load_refuses_nothing_and_specks(tmp_path: Path) -> None:
@@ -251,3 +282,67 @@ def test_load_is_by_position_not_by_index(tmp_path: Path) -> None:
     assert data.table["pid"].tolist() == [4, 3, 1] and list(data.table.index) == [0, 1, 2]
     pd.testing.assert_series_equal(data.table["path"], rows["path"].reset_index(drop=True))
     np.testing.assert_array_equal(data.pixels[0].permute(1, 2, 0), np.array(Image.open(rows["path"].iloc[0])))
+
+
+# --- triplets ---
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("grouped", [False, True])
+def test_triplets_are_an_anchor_its_person_and_somebody_else(grouped: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    label = rng.permutation(np.repeat(np.arange(-1, 10), [9, 1, *rng.integers(1, 7, 9)]))
+    group = rng.integers(0, 6, len(label)) if grouped else None
+    batches = triplet_batches(label, 4, rng, group)
+    sizes = Counter(label.tolist())
+    mated = [i for i, own in enumerate(label) if own >= 0 and sizes[int(own)] > 1]
+    assert [len(b) for b in batches[:-1]] == [12] * (len(batches) - 1) and len(batches[-1]) % 3 == 0
+    assert 3 <= len(batches[-1]) <= 12 and sum(map(len, batches)) == 3 * len(mated)
+    anchors, positives, negatives = (np.concatenate([np.split(b, 3)[k] for b in batches]) for k in range(3))
+    assert sorted(anchors) == mated and anchors.tolist() != mated  # every one with a mate, once, in any order
+    assert (label[anchors] == label[positives]).all() and (anchors != positives).all()
+    assert (label[anchors] != label[negatives]).all() and (label[negatives] >= 0).all()
+    if group is None:
+        return
+    near = 0
+    for anchor, negative in zip(anchors, negatives, strict=True):
+        alike = (group == group[anchor]) & (label >= 0) & (label != label[anchor])
+        assert group[negative] == group[anchor] or not alike.any()
+        near += alike.any()
+    assert near
+
+
+def test_negatives_come_from_all_where_the_group_has_nobody_else() -> None:
+    label, group = np.array([0, 0, 1, 1, 2, 2, -1]), np.array([7, 7, 3, 3, 3, 9, 7])
+    drawn: dict[int, set[int]] = {}
+    for seed in range(40):
+        (batch,) = triplet_batches(label, 10, np.random.default_rng(seed), group)
+        for anchor, _, negative in batch.reshape(3, -1).T.tolist():
+            drawn.setdefault(anchor, set()).add(negative)
+    everyone_else = {0: {2, 3, 4, 5}, 1: {2, 3, 4, 5}, 5: {0, 1, 2, 3}}  # alone with their person in their group
+    assert drawn == {**everyone_else, 2: {4}, 3: {4}, 4: {2, 3}}
+
+
+def test_triplets_repeat_with_their_seed_and_reach_every_mate() -> None:
+    label = np.repeat(np.arange(4), 4)
+    one, two = (triplet_batches(label, 5, np.random.default_rng(3)) for _ in range(2))
+    assert len(one) == 4 and len(one[-1]) == 3
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a, b)
+    others = triplet_batches(label, 5, np.random.default_rng(4))
+    assert np.concatenate(one).tolist() != np.concatenate(others).tolist()
+    pairs = set()
+    for seed in range(60):
+        (batch,) = triplet_batches(label, 16, np.random.default_rng(seed))
+        pairs |= {(a, p) for a, p, _ in batch.reshape(3, -1).T.tolist()}
+    assert len(pairs) == 16 * 3
+
+
+@pytest.mark.parametrize(
+    ("label", "found"),
+    [([0, 0, 0], "1 people and 3 images"), ([0, 1, 2], "3 people and 3"), ([-1, -1], "0 people"), ([], "0 people")],
+)
+def test_triplets_need_two_people_and_a_mate(label: list[int], found: str) -> None:
+    with pytest.raises(InputError, match=f"two people, one of them with two images: found {found}") as caught:
+        triplet_batches(np.array(label, dtype=np.int64), 4, np.random.default_rng(0))
+    assert "\n" not in str(caught.value)

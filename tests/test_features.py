@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import save_file
 
 from reidkit import features
-from reidkit.data import load, standardise
-from reidkit.features import Features, describe, features_of
+from reidkit.attributes import MARKET, read_attributes
+from reidkit.data import Targets, load, standardise
+from reidkit.features import Features, answer, describe, features_of
 from reidkit.images import InputError, read_images
 from reidkit.systems import histogram
 from reidkit.train import Run, load_or_fit, new_network, recipe
@@ -64,7 +65,7 @@ def test_what_holds_no_descriptors_is_refused(content: bytes | None, tmp_path: P
 def test_describe_is_the_network_in_order_whatever_the_batch(images: pd.DataFrame) -> None:
     own = recipe("baseline", **TINY)
     data = load(images, own.height, own.width)
-    network = new_network(own, 5).train()
+    network = new_network(own, Targets(5)).train()
     found = describe(network, data, own, batch=4)
     assert found.descriptor.shape == (len(images), 512) and found.descriptor.dtype == torch.float32
     assert found.table is data.table and not network.training
@@ -94,12 +95,51 @@ def test_features_of_other_images_are_not_reused(run: Run, images: pd.DataFrame)
         features_of(run, images, "val")
 
 
+# --- attributes ---
+
+
+def untrained(data: Any, **changes: Any) -> Run:
+    """A run of the system that answers attributes, as `load_run` would give it."""
+    own = recipe("two_stage", **TINY, **changes)
+    network = new_network(own, data.targets)
+    return Run(Path("runs/own"), own, network, pd.DataFrame(), data.people, "loaded", "", data.tasks)
+
+
+def test_answers_are_probabilities_whatever_the_batch(tmp_path: Path) -> None:
+    root = fakes.synthetic(tmp_path / "synthetic")
+    images = read_images("synthetic", root)
+    data = load(images, TINY["height"], TINY["width"], attributes=read_attributes("synthetic", root))
+    run = untrained(data)
+    found = answer(run, data)
+    assert found.tasks == MARKET.tasks and found.table is data.table and not run.network.training
+    assert [p.shape for p in found.probability] == [(len(images), len(task.classes)) for task in MARKET.tasks]
+    for p in found.probability:
+        assert p.dtype == torch.float32 and p.min() >= 0 and not p.requires_grad
+        torch.testing.assert_close(p.sum(1), torch.ones(len(images)))
+    assert found.classes.shape == (len(images), 12) and found.classes.dtype == np.int64
+    assert found.classes[:, 3].tolist() == found.probability[3].argmax(1).tolist()
+    for batch in (1, 4):
+        for one, other in zip(answer(run, data, batch=batch).probability, found.probability, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    with torch.inference_mode():
+        logits = run.network.answer(standardise(data.pixels))  # type: ignore[operator]
+    torch.testing.assert_close(found.probability[0], logits[0].softmax(1), atol=1e-5, rtol=1e-4)
+
+
+def test_runs_without_attributes_do_not_answer(run: Run, images: pd.DataFrame) -> None:
+    data = load(images, TINY["height"], TINY["width"])
+    with pytest.raises(InputError, match="answers no attributes: give a run of a system that learns them"):
+        answer(run, data)
+    with pytest.raises(InputError, match="in this stage: give the run of its attribute stage"):
+        answer(untrained(fakes.dressed(2, 2), stage="identity"), data)
+
+
 # --- the system that learns nothing ---
 
 
 def test_histogram_rows_have_unit_length(images: pd.DataFrame) -> None:
     own = recipe("histogram", stripes=4, hues=5, **TINY)
-    found = describe(new_network(own, 0), load(images, own.height, own.width), own)
+    found = describe(new_network(own, Targets(0)), load(images, own.height, own.width), own)
     assert found.descriptor.shape == (len(images), 4 * 5 * 3 * 3) and (found.descriptor >= 0).all()
     torch.testing.assert_close(found.descriptor.norm(dim=1), torch.ones(len(images)))
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    f1_score,
+    precision_recall_fscore_support,
+)
 
 from reidkit import metrics, ranking
+from reidkit.attributes import MARKET, Task
 from reidkit.images import InputError
-from reidkit.metrics import average_precision, evaluate, evaluate_distance
+from reidkit.metrics import attribute_scores, average_precision, class_scores, evaluate, evaluate_distance
+from reidkit.systems import published
 
 RULES = ("market1501", "same_image", "none")
 
@@ -241,3 +250,93 @@ def test_bad_input_is_one_sentence(changes: dict[str, Any], message: str, rng: n
     if {"ap", "max_rank"} & set(changes):
         with pytest.raises(InputError, match=message):
             evaluate_distance(np.ones((1, 1)), [1], [1], rule="none", **changes)
+
+
+# --- attributes ---
+
+HAT = Task("hat", ("no", "yes"), ("hat",))
+UP = Task("up", ("red", "blue", "green", "multi"), ("upred", "upblue", "upgreen"))
+
+
+def answered(seed: int, n: int = 80) -> tuple[np.ndarray, np.ndarray]:
+    """Random labels with holes, and answers that are right more often than not."""
+    rng = np.random.default_rng(seed)
+    labels = np.stack([rng.integers(-1, len(task.classes), n) for task in MARKET.tasks], 1)
+    other = np.stack([rng.integers(0, len(task.classes), n) for task in MARKET.tasks], 1)
+    return labels, np.where((rng.random(labels.shape) < 0.6) & (labels >= 0), labels, other)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_attribute_scores_agree_with_scikit_learn(seed: int) -> None:
+    labels, answers = answered(seed, n=int(np.random.default_rng(seed).integers(20, 90)))
+    table = attribute_scores(labels, answers, MARKET.tasks)
+    assert list(table) == ["n", "commonest", "accuracy", "macro_f1", "mean_accuracy"] and len(table) == 13
+    for task, label, answer in zip(MARKET.tasks, labels.T, answers.T, strict=True):
+        y, said, row = label[label >= 0], answer[label >= 0], table.loc[task.name]
+        assert row["n"] == len(y) and row["commonest"] == pytest.approx(100 * max(np.mean(y == c) for c in y))
+        assert row["accuracy"] == pytest.approx(100 * accuracy_score(y, said))
+        f1 = f1_score(y, said, labels=np.unique(y), average="macro", zero_division=0)
+        assert row["macro_f1"] == pytest.approx(100 * f1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # answers that are no label
+            assert row["mean_accuracy"] == pytest.approx(100 * balanced_accuracy_score(y, said))
+    means = table.iloc[:-1].drop(columns="n").mean()
+    assert table.index[-1] == "global" and table.loc["global", "n"] == table["n"].iloc[:-1].max()
+    np.testing.assert_allclose(table.iloc[-1][means.index].astype(float), means)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_class_scores_agree_with_scikit_learn(seed: int) -> None:
+    labels, answers = answered(seed)
+    table = class_scores(labels, answers, MARKET.tasks)
+    assert list(table) == ["task", "class", "count", "answered", "recall", "precision", "f1"]
+    for task, label, answer in zip(MARKET.tasks, labels.T, answers.T, strict=True):
+        y, said, rows = label[label >= 0], answer[label >= 0], table[table["task"] == task.name]
+        assert tuple(rows["class"]) == task.classes
+        every = range(len(task.classes))
+        precision, recall, f1, count = precision_recall_fscore_support(y, said, labels=every, zero_division=np.nan)
+        for name, theirs in {"precision": precision, "recall": recall, "f1": f1}.items():
+            np.testing.assert_allclose(rows[name], 100 * theirs)
+        assert rows["count"].tolist() == count.tolist() and rows["answered"].sum() == len(y)
+
+
+def test_nobody_wears_a_hat() -> None:
+    """97 of 100 without a hat: accuracy 97, but the F1 of "no" is 2 * 97 / 197 and that of "yes" 0."""
+    labels = np.repeat([0, 1, -1], [97, 3, 7])[:, None]
+    answers = np.zeros_like(labels)
+    table = attribute_scores(labels, answers, [HAT])
+    expected = [100, 97, 97, 100 * 97 / 197, 50]
+    np.testing.assert_allclose(table.loc["hat"].astype(float), expected)
+    np.testing.assert_allclose(table.loc["global"].astype(float), expected)
+    no, yes = class_scores(labels, answers, [HAT]).itertuples(index=False)
+    assert (no.count, no.answered, no.recall, no.precision) == (97, 100, 100, 97)
+    assert (yes.count, yes.answered, yes.recall, yes.f1) == (3, 0, 0, 0) and np.isnan(yes.precision)
+
+
+def test_classes_that_do_not_occur_are_not_scored() -> None:
+    labels, answers = np.array([0, 0, 1, 1, -1])[:, None], np.array([0, 2, 1, 1, 3])[:, None]
+    row = attribute_scores(labels, answers, [UP]).loc["up"]
+    assert (row["accuracy"], row["mean_accuracy"]) == (75, 75)
+    assert row["macro_f1"] == pytest.approx(100 * (2 / 3 + 1) / 2)  # of the two that occur
+    red, blue, green, multi = class_scores(labels, answers, [UP]).itertuples(index=False)
+    assert (red.recall, blue.recall, blue.precision) == (50, 100, 100) and red.f1 == pytest.approx(200 / 3)
+    assert (green.count, green.answered, green.precision, green.f1) == (0, 1, 0, 0) and np.isnan(green.recall)
+    assert multi.answered == 0 and np.isnan([multi.recall, multi.precision, multi.f1]).all()
+
+
+def test_a_task_without_labels_is_left_out_of_the_mean() -> None:
+    labels, answers = np.array([[0, -1], [1, -1], [1, -1]]), np.array([[0, 2], [1, 2], [0, 1]])
+    table = attribute_scores(labels, answers, (HAT, UP))
+    assert table["n"].tolist() == [3, 0, 3] and table["n"].dtype == int
+    assert table.loc["up"].drop("n").isna().all()
+    np.testing.assert_array_equal(table.loc["global"], table.loc["hat"])
+    assert class_scores(labels, answers, (HAT, UP)).query("task == 'up'")["count"].tolist() == [0, 0, 0, 0]
+    nothing = attribute_scores(np.full((3, 1), -1), answers[:, :1], (HAT,))
+    assert nothing["n"].tolist() == [0, 0] and nothing.drop(columns="n").isna().all(axis=None)
+
+
+def test_global_is_what_the_paper_prints_below_its_tasks() -> None:
+    """Table 2 of paper 001: the mean of the accuracies of its twelve tasks, to its own rounding."""
+    row = published("two_stage", "Table 2").loc["Vanilla CE"]
+    tasks = [row[f"accuracy/{task.name}"] for task in MARKET.tasks]
+    assert len(tasks) == 12 and np.mean(tasks) == pytest.approx(row["accuracy/global"], abs=0.01)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from reidkit import cli, train
-from reidkit.data import ImageSet
+from reidkit.attributes import Task
+from reidkit.data import ImageSet, Targets
 from reidkit.features import describe
 from reidkit.images import InputError
 from reidkit.metrics import evaluate
@@ -101,6 +102,14 @@ def test_changes_may_be_texts_and_reach_fields_and_options() -> None:
         ({"precision": "16"}, "choose one of auto"),
         ({"metric": "manhattan"}, "choose one of euclidean"),
         ({"backbone": "alexnet", "width": 32}, "at least 63"),
+        ({"patience": 2}, "patience needs people to validate on"),
+        ({"patience": -1, "validation": 0.4}, "patience is -1"),
+        ({"validation": 1}, "validation is 1.0: give a share of the people"),
+        ({"validation": "-0.1"}, "validation is -0.1"),
+        ({"validation": "nan"}, "validation is nan"),
+        ({"negatives": "hardest"}, "choose one of batch, random, cluster"),
+        ({"negatives": "random", "batch": 5, "instances": 0}, "fewer than two triplets: give batch at least 6"),
+        ({"clusters": 0}, "clusters is 0"),
     ],
     ids=str,
 )
@@ -128,6 +137,45 @@ def test_unknown_system_and_profile() -> None:
         recipe("baselin")
     with pytest.raises(InputError, match="choose one of smoke, quick, paper"):
         recipe("baseline", "quik")
+
+
+def test_variants_are_rows_of_a_table_by_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick, paper = (recipe("two_stage", profile, "identity") for profile in ("quick", "paper"))
+    rows = SYSTEMS["two_stage"].VARIANTS["identity"]
+    assert rows["quick"]["lr"] != rows["paper"]["lr"]
+    for own in (quick, paper):
+        assert own.options == {"stage": "identity"} and own.negatives == "cluster"
+        assert (own.lr, own.epochs, own.batch) == tuple(rows[own.profile][name] for name in ("lr", "epochs", "batch"))
+        assert own.height == SYSTEMS["two_stage"].RECIPES[own.profile]["height"]  # what the variant leaves alone
+    changed = recipe("two_stage", "paper", "identity", lr="0.5", negatives="random", margin=2)
+    assert (changed.lr, changed.negatives, changed.epochs) == (0.5, "random", paper.epochs)
+    assert changed.options == {"stage": "identity", "margin": 2.0}
+    row = {"all": {"lr": 0.1, "epochs": 99}, "quick": {"lr": 0.2}}
+    monkeypatch.setitem(SYSTEMS["two_stage"].VARIANTS, "own", row)
+    found = [recipe("two_stage", profile, "own") for profile in ("quick", "paper")]
+    assert [(own.lr, own.epochs) for own in found] == [(0.2, 99), (0.1, 99)]  # the profile has the last word
+    assert recipe("two_stage", variant="focal").options == {"stage": "attributes", "loss": "focal"}
+
+
+@pytest.mark.parametrize("system", [name for name, module in SYSTEMS.items() if hasattr(module, "VARIANTS")])
+def test_every_variant_is_a_recipe(system: str) -> None:
+    for variant in SYSTEMS[system].VARIANTS:
+        for profile in PROFILES:
+            own = recipe(system, profile, variant)
+            assert options_of(own) == SYSTEMS[system].Options(**own.options)
+            assert Recipe.from_json(own.to_json()) == own
+
+
+@pytest.mark.parametrize(
+    ("system", "message"),
+    [
+        ("two_stage", "two_stage has no variant 'focl': choose one of cross_entropy, weighted, focal, alpha_focal, id"),
+        ("baseline", "baseline has no variant 'focl': it has none"),
+    ],
+)
+def test_unknown_variants(system: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        recipe(system, variant="focl")
 
 
 # --- schedules and plans ---
@@ -163,9 +211,36 @@ def test_a_plan_needs_images() -> None:
         plan(Recipe(instances=0), np.array([0, -1]), 0)
 
 
+def test_a_plan_may_be_of_triplets() -> None:
+    own, label = Recipe(batch=16, instances=0, negatives="cluster"), np.repeat([-1, 0, 1, 2], 6)
+    group = np.arange(len(label)) % 2
+    batches = plan(own, label, 3, group)
+    assert [len(b) for b in batches] == [15, 15, 15, 9]  # 16 images hold five triplets; 18 anchors
+    assert np.concatenate(batches).tolist() == np.concatenate(plan(own, label, 3, group)).tolist()
+    assert np.concatenate(batches).tolist() != np.concatenate(plan(own, label, 4, group)).tolist()
+    for batch in batches:
+        anchor, _, negative = group[batch].reshape(3, -1)
+        assert (anchor == negative).all()
+
+
+def test_colour_groups_are_look_alikes_and_always_the_same() -> None:
+    images, own = fakes.dressed(), Recipe(negatives="cluster", clusters=3)
+    dye = np.arange(len(images)) % 3
+    pixels = torch.tensor([[200, 30, 30], [30, 200, 30], [30, 30, 200]], dtype=torch.uint8)[dye, :, None, None]
+    images = replace(images, pixels=(images.pixels // 10 + pixels))
+    one, two = (train.colour_groups(own, images) for _ in range(2))
+    assert one is not None and two is not None
+    assert one.shape == (len(images),) and one.tolist() == two.tolist() and set(one) == {0, 1, 2}
+    assert len({*zip(dye.tolist(), one.tolist(), strict=True)}) == 3  # one group a colour
+    for negatives in ("batch", "random"):
+        assert train.colour_groups(replace(own, negatives=negatives), images) is None
+    few = replace(images, pixels=images.pixels[:4])
+    assert len(train.colour_groups(replace(own, clusters=20), few)) == 4  # type: ignore[arg-type]
+
+
 def test_the_backbone_may_learn_at_a_share_of_the_rate() -> None:
     own = recipe("baseline", backbone_lr=0.1, optimizer="sgd", momentum=0, **SMALL)
-    network = train.new_network(own, 3)
+    network = train.new_network(own, Targets(3))
     new, body = train.new_optimizer(own, network).param_groups
     assert (new["scale"], body["scale"]) == (1.0, 0.1)
     backbone = list(network.backbone.parameters())
@@ -194,7 +269,7 @@ def test_a_network_learns_to_tell_coloured_people_apart() -> None:
         pids, x = others.table["pid"], describe(network, others, own).descriptor
         return evaluate(x, x, pids, pids, metric=own.metric, rule="same_image").mAP
 
-    untrained = train.new_network(own, 8)
+    untrained = train.new_network(own, Targets(8))
     assert m_ap(trained) > m_ap(untrained) + 15
     table = history.table
     assert table["epoch"].tolist() == list(range(1, 9)) and not trained.training
@@ -211,6 +286,215 @@ def test_a_diverged_training_names_loss_epoch_and_step(options: dict[str, Any]) 
     name = "identity" if options.get("triplet") == 0 else "triplet"
     with pytest.raises(InputError, match=rf"loss '{name}' became (nan|inf|-inf) in epoch \d, step \d: .*lower lr"):
         fit(own, coloured_people(4, 8), progress=False)
+
+
+# --- validation ---
+
+TRAINING, HELD_OUT = fakes.dressed(9, 4), fakes.dressed(6, 3, seed=1, first=21)
+DRESSED = recipe(
+    "two_stage", epochs=6, height=32, width=16, batch=12, lr=0.01, precision="32-true", pad=0, patience=0, dropout=0.2
+)
+TIMES = ["seconds", "images_per_second"]
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Backbones of one convolution."""
+    monkeypatch.setattr(train, "build", fakes.tiny_backbone)
+
+
+def scripted(losses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validation losses as given, one an epoch."""
+    left = iter(losses)
+    monkeypatch.setattr(train, "validate", lambda *_: {"val_loss": next(left)})
+
+
+def fitted(own: Recipe) -> tuple[torch.nn.Module, pd.DataFrame, list[dict[str, torch.Tensor]]]:
+    """Network, history, and the weights after every epoch."""
+    states: list[dict[str, torch.Tensor]] = []
+
+    def keep(now: dict[str, Any]) -> None:
+        states.append({name: value.clone() for name, value in now["network"].items()})
+
+    network, history = fit(own, TRAINING, HELD_OUT, progress=False, after_epoch=keep)
+    return network, history.table, states
+
+
+def same_state(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("variant", ["cross_entropy", "identity"])
+@pytest.mark.usefixtures("tiny")
+def test_the_history_tells_the_losses_on_the_people_held_out(variant: str) -> None:
+    stage = {"negatives": "cluster", "clusters": 2, "options": {"stage": "identity"}} if variant == "identity" else {}
+    network, table, _ = fitted(replace(DRESSED, epochs=2, **stage))
+    losses = ["triplet"] if variant == "identity" else ["shirt", "bright"]
+    watched = ["positive", "negative", "wrong"] if variant == "identity" else ["accuracy"]
+    expected = ["epoch", "lr", *TIMES, *losses, *watched, "val_loss", *(f"val_{name}" for name in losses + watched)]
+    assert list(table) == expected and len(table) == 2 and not network.training
+    assert np.isfinite(table).all(axis=None)
+    np.testing.assert_allclose(table["val_loss"], table[[f"val_{name}" for name in losses]].sum(axis=1), rtol=1e-6)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_validation_is_that_of_the_whole_set_at_rest() -> None:
+    """Without augmentation or dropout, and a smaller last batch (18 = 12 + 6) counts for less."""
+    own = replace(DRESSED, epochs=2, batch=12, rotate=10.0)
+    fabric = train.fabric_for(own)
+    network, _, _ = fitted(own)
+    found = train.validate(own, network, HELD_OUT, fabric)
+    assert found == train.validate(own, network, HELD_OUT, fabric)  # the same batches every time
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        output = network(train.standardise(HELD_OUT.pixels.to(device)))
+    batch = {"attributes": HELD_OUT.attributes.to(device)}
+    whole = SYSTEMS["two_stage"].objective(output, batch, options_of(own))
+    for name, loss in whole.items():
+        assert found[f"val_{name}"] == pytest.approx(float(loss), rel=1e-4)
+    assert found["val_loss"] == pytest.approx(float(sum(whole.values())), rel=1e-4)
+    right = [(x.argmax(1) == y).cpu() for x, y in zip(output.logits.values(), batch["attributes"].T, strict=True)]
+    assert found["val_accuracy"] == pytest.approx(float(torch.cat(right).float().mean()), rel=1e-5)
+
+
+def test_means_weigh_batches_and_leave_out_what_was_not_watched() -> None:
+    sums = train.Sums()
+    sums.add({"a": torch.tensor(1.0), "b": torch.tensor(4.0)}, {"seen": torch.tensor(0.5)}, 3)
+    sums.add({"a": torch.tensor(5.0), "b": torch.tensor(0.0)}, {}, 1)
+    sums.add({"a": torch.tensor(1.0), "b": torch.tensor(0.0)}, {"seen": torch.tensor(1.0)}, 1)
+    assert sums.means(DRESSED, 0) == pytest.approx({"a": 1.8, "b": 2.4, "seen": 0.625})
+    sums.add({"a": torch.tensor(torch.nan), "b": torch.tensor(0.0)}, {})
+    with pytest.raises(InputError, match="loss 'a' became nan on the validation images: the training diverged"):
+        sums.means(DRESSED, train.VALIDATION)
+
+
+@pytest.mark.parametrize(
+    ("losses", "best"), [([3, 1, 2, 4], 2), ([4, 3, 2, 1], 4), ([1, 2, 3, 4], 1), ([2, 1, 1, 1], 2)], ids=str
+)
+@pytest.mark.usefixtures("tiny")
+def test_the_weights_of_the_best_epoch_are_kept(
+    losses: list[float], best: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(losses, monkeypatch)
+    network, table, states = fitted(replace(DRESSED, epochs=4))
+    assert table["val_loss"].tolist() == losses and len(states) == 4
+    kept = {name: value.cpu() for name, value in network.state_dict().items()}
+    same = [same_state(kept, {name: value.cpu() for name, value in state.items()}) for state in states]
+    assert same == [epoch == best for epoch in range(1, 5)] and not network.training
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_training_that_gets_worse_keeps_its_best() -> None:
+    """With the real losses: people held out whose answers contradict what is learnt."""
+    liars = replace(HELD_OUT, attributes=torch.stack([2 - HELD_OUT.attributes[:, 0], 1 - HELD_OUT.attributes[:, 1]], 1))
+    network, history = fit(DRESSED, TRAINING, liars, progress=False)
+    losses = history.table["val_loss"]
+    assert losses.iloc[-1] > 1.2 * losses.min()
+    found = train.validate(DRESSED, network, liars, train.fabric_for(DRESSED))
+    assert found["val_loss"] == pytest.approx(losses.min(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(0, 7), (1, 3), (2, 4), (3, 7), (9, 7)])
+@pytest.mark.usefixtures("tiny")
+def test_patience_ends_the_training(patience: int, epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted([3, 1, 2, 2, 0.5, 4, 4], monkeypatch)
+    _, table, _ = fitted(replace(DRESSED, epochs=7, patience=patience, validation=0.4))
+    assert table["epoch"].tolist() == list(range(1, epochs + 1))
+
+
+@pytest.mark.usefixtures("tiny")
+def test_without_validation_the_last_epoch_is_kept() -> None:
+    states: list[dict[str, torch.Tensor]] = []
+    own = replace(DRESSED, epochs=2, validation=0.0)
+    network, history = fit(own, TRAINING, progress=False, after_epoch=lambda now: states.append(now["network"]))
+    assert same_state(network.state_dict(), states[-1]) and not any(name.startswith("val") for name in history.table)
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 5])
+@pytest.mark.parametrize("stage", ["attributes", "identity"])
+@pytest.mark.usefixtures("tiny")
+def test_a_resumed_run_with_validation_ends_with_the_very_bits(
+    stage: str, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best epoch is the second and the fifth ends the training; 5: killed when that was already clear."""
+    own = replace(DRESSED, epochs=8, patience=3, options={"stage": stage})
+    if stage == "identity":
+        own = replace(own, negatives="cluster", clusters=2)
+    told, real, written = [3.0, 1.0, 2.0, 2.0, 1.5], train.write, []
+    scripted(told, monkeypatch)
+    plain = load_or_fit(own, TRAINING, HELD_OUT, folder=tmp_path / "plain", progress=False, say=lambda _: None)
+    assert plain.how == "trained" and len(plain.history) == 5
+
+    def stop(path: Path, how: Callable[[Path], Any]) -> None:
+        real(path, how)
+        written.append(path.name)
+        if written.count("checkpoint.pt") == after:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "write", stop)
+    scripted(told, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        load_or_fit(own, TRAINING, HELD_OUT, folder=tmp_path / "killed", progress=False, say=lambda _: None)
+    monkeypatch.setattr(train, "write", real)
+    scripted(told[after:], monkeypatch)
+    run = load_or_fit(own, TRAINING, HELD_OUT, folder=tmp_path / "killed", progress=False, say=lambda _: None)
+    assert run.how == "resumed" and equal_weights(run.folder, plain.folder)
+    pd.testing.assert_frame_equal(run.history.drop(columns=TIMES), plain.history.drop(columns=TIMES))
+    assert same_state(run.network.state_dict(), plain.network.state_dict())
+    again = load_or_fit(own, TRAINING, HELD_OUT, folder=run.folder, say=lambda _: None)
+    assert again.how == "loaded" and same_state(again.network.state_dict(), plain.network.state_dict())
+
+
+@pytest.mark.usefixtures("tiny")
+def test_resuming_draws_the_same_validation_losses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, real = replace(DRESSED, epochs=4), train.write
+    plain = load_or_fit(own, TRAINING, HELD_OUT, folder=tmp_path / "plain", progress=False, say=lambda _: None)
+
+    def stop(path: Path, how: Callable[[Path], Any]) -> None:
+        real(path, how)
+        if path.name == "checkpoint.pt":
+            raise KeyboardInterrupt
+
+    for write, expected in ((stop, KeyboardInterrupt), (stop, KeyboardInterrupt), (real, None)):
+        monkeypatch.setattr(train, "write", write)
+        with pytest.raises(expected) if expected else nullcontext():
+            run = load_or_fit(own, TRAINING, HELD_OUT, folder=tmp_path / "own", progress=False, say=lambda _: None)
+    assert equal_weights(run.folder, plain.folder)
+    pd.testing.assert_frame_equal(run.history.drop(columns=TIMES), plain.history.drop(columns=TIMES))
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_run_knows_its_tasks_and_its_validation_images(tmp_path: Path) -> None:
+    own = replace(DRESSED, epochs=1, validation=0.4)
+    run = load_or_fit(own, TRAINING, HELD_OUT, runs=tmp_path, progress=False, say=lambda _: None)
+    assert run.folder == train.run_folder(own, TRAINING, HELD_OUT, tmp_path)
+    assert run.folder != train.run_folder(own, TRAINING, runs=tmp_path)
+    again = load_run(run.folder)
+    assert again.tasks == run.tasks == fakes.CLOTHES and again.people == TRAINING.people and again.images == run.images
+    described = json.loads((run.folder / "environment.json").read_text())
+    assert Targets.from_dict(described["targets"]) == TRAINING.targets
+    assert list(again.history) == list(run.history) and "val_accuracy" in again.history
+    with pytest.raises(InputError, match="of other images"):
+        load_or_fit(own, TRAINING, fakes.dressed(6, 3, seed=1, first=31), folder=run.folder)
+
+
+@pytest.mark.parametrize(
+    ("own", "people", "held_out", "message"),
+    [
+        (recipe("baseline", **SMALL), TRAINING, HELD_OUT, "baseline tells the training people apart, .*validation=0"),
+        (recipe("baseline", validation=0.4, **SMALL), TRAINING, None, "validation is 0.4 and no validation images"),
+        (replace(DRESSED, validation=0.4), TRAINING, None, "no validation images were given: see course.sets"),
+        (DRESSED, coloured_people(2, 2), HELD_OUT, "two_stage learns attributes and these images have none"),
+        (DRESSED, TRAINING, coloured_people(2, 2), "validation images have other attributes"),
+        (DRESSED, TRAINING, replace(HELD_OUT, tasks=fakes.CLOTHES[::-1]), "validation images have other attributes"),
+    ],
+)
+def test_what_the_images_lack_is_one_sentence(
+    own: Recipe, people: ImageSet, held_out: ImageSet | None, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        load_or_fit(own, people, held_out, folder=tmp_path / "run", progress=False, say=lambda _: None)
+    assert "\n" not in str(caught.value) and not any(tmp_path.iterdir())
 
 
 # --- runs ---
@@ -247,7 +531,7 @@ def test_a_run_is_kept_whole_and_loaded_again(undisturbed: train.Run, people: Im
     home = undisturbed.folder
     names = {"recipe.json", "model.safetensors", "history.csv", "environment.json"}
     assert undisturbed.how == "trained" and {p.name for p in home.parent.rglob("*") if p.is_file()} == names
-    assert home.name == f"baseline-synthetic-{fingerprint(SHORT, people.table)}"
+    assert home.name == f"baseline-synthetic-{fingerprint(SHORT, people)}"
     said: list[str] = []
     again = load_or_fit(SHORT, people, runs=home.parent, say=said.append)
     assert again.how == "loaded" and said == [f"loaded the finished run {home}"]
@@ -302,7 +586,7 @@ def test_another_recipe_is_refused_and_what_it_began_is_dropped(
             load_or_fit(SHORT, others, folder=undisturbed.folder)
     partial = tmp_path / ".run.partial"
     partial.mkdir()
-    (partial / "begun.txt").write_text(fingerprint(other, people.table))
+    (partial / "begun.txt").write_text(fingerprint(other, people))
     (partial / "checkpoint.pt").write_bytes(b"of another recipe")
     run = load_or_fit(SHORT, people, folder=tmp_path / "run", progress=False, say=lambda _: None)
     assert run.how == "trained" and equal_weights(run.folder, undisturbed.folder)
@@ -319,17 +603,21 @@ def test_what_cannot_be_trained_writes_nothing(pids: list[int], people: ImageSet
 
 def test_fingerprints_see_recipe_and_images_but_not_the_place(people: ImageSet, tmp_path: Path) -> None:
     table = people.table
-    own = fingerprint(SHORT, table)
-    moved = on_disk(replace(people, table=table.assign(path=[Path(p).name for p in table["path"]])), tmp_path).table
+    own = fingerprint(SHORT, people)
+    moved = on_disk(replace(people, table=table.assign(path=[Path(p).name for p in table["path"]])), tmp_path)
     assert own == fingerprint(Recipe.from_json(SHORT.to_json()), moved)
-    others = [fingerprint(replace(SHORT, lr=0.5), table), fingerprint(SHORT, table.iloc[1:])]
-    others += [
-        fingerprint(SHORT, table.assign(pid=table["pid"][::-1].to_numpy())),
-        fingerprint(SHORT, table.assign(camid=2)),
-    ]
-    Path(moved["path"][0]).write_bytes(b"another picture")
+    tables = [table.iloc[1:], table.assign(pid=table["pid"][::-1].to_numpy()), table.assign(camid=2)]
+    labels = torch.zeros(len(people), 1, dtype=torch.int64)
+    hat = Task("hat", ("no", "yes"), ("hat",))
+    sets = [replace(people, table=other) for other in tables]
+    sets += [replace(people, tasks=(hat,), attributes=labels), replace(people, tasks=(hat,), attributes=labels + 1)]
+    others = [fingerprint(SHORT, images) for images in sets]
+    others += [fingerprint(replace(SHORT, lr=0.5), people), fingerprint(SHORT, people, people)]
+    run = [fingerprint(replace(SHORT, pretrained=place), people) for place in ("here/run-1", "/there/run-1", "run-2")]
+    assert run[0] == run[1] != run[2]
+    Path(moved.table["path"][0]).write_bytes(b"another picture")
     others.append(fingerprint(SHORT, moved))
-    assert len({own, *others}) == 6 and all(len(name) == 8 for name in others)
+    assert len({own, *others}) == 9 and all(len(name) == 8 for name in others)
 
 
 @pytest.mark.parametrize(

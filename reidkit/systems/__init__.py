@@ -2,11 +2,33 @@
 
 Every module has `Options` (its own knobs), `Network` with `forward(images) -> Output` and
 `describe(images) -> (B, D)`, `objective(output, batch, options) -> dict of named losses`,
-`watch(output, batch) -> dict` (what to log beside the losses), `RECIPES` by profile and `CLAIMS`.
+`watch(output, batch) -> dict` (what to log beside the losses), `RECIPES` by profile and `CLAIMS`. It may have
+
+- `VARIANTS`, the rows of its paper's tables: changes to the recipe by profile, or for "all";
+- `ATTRIBUTES = True`, if it learns attributes: the network then has `answer(images) -> list of logits`, a task each;
+- `VALIDATES = True`, if its losses mean something on people it was not trained on;
+- a network with `before_epoch(images)`, `before_step(images)` or `after_step(output, batch)`, which the loop calls.
+
+What the papers report stands in `published.csv`, percent.
 """
 
+from pathlib import Path
 from types import ModuleType
 
-from . import baseline, histogram
+import pandas as pd
 
-SYSTEMS: dict[str, ModuleType] = {"baseline": baseline, "histogram": histogram}
+from . import baseline, histogram, inherent_code, two_stage
+
+SYSTEMS: dict[str, ModuleType] = {
+    "baseline": baseline,
+    "histogram": histogram,
+    "two_stage": two_stage,
+    "inherent_code": inherent_code,
+}
+
+
+def published(system: str, table: str) -> pd.DataFrame:
+    """A table as its paper prints it: rows, columns of metrics, percent; empty where there is none of that name."""
+    every = pd.read_csv(Path(__file__).with_name("published.csv"))
+    chosen = every[(every["system"] == system) & (every["table"] == table)]
+    return chosen.pivot_table(index="row", columns="metric", values="percent", sort=False)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..backbones import Backbone
+from ..data import Targets
 from ..images import InputError
 from ..losses import batch_hard_triplet, cross_entropy, hardest_pairs
 
@@ -46,13 +47,13 @@ class Output:
 class Network(nn.Module):
     """Backbone, global average pooling, neck, linear classifier over the training people."""
 
-    def __init__(self, backbone: Backbone, n_people: int, options: Options) -> None:
+    def __init__(self, backbone: Backbone, targets: Targets, options: Options) -> None:
         super().__init__()
         self.backbone = backbone
         self.neck = nn.BatchNorm1d(backbone.channels) if options.neck else nn.Identity()
         if options.neck:
             self.neck.bias.requires_grad_(False)
-        self.classifier = nn.Linear(backbone.channels, n_people, bias=False)
+        self.classifier = nn.Linear(backbone.channels, targets.people, bias=False)
         nn.init.normal_(self.classifier.weight, std=0.001)
 
     def forward(self, images: Tensor) -> Output:

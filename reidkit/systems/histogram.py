@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..backbones import Backbone
-from ..data import unstandardise
+from ..data import Targets, standardise, unstandardise
 from ..images import InputError
 
 
@@ -54,9 +54,9 @@ def hsv(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 class Network(nn.Module):
     """Six-stripe HSV histogram; square roots of shares, so that L2 is the Hellinger distance."""
 
-    def __init__(self, backbone: Backbone, n_people: int, options: Options) -> None:
+    def __init__(self, backbone: Backbone | None, targets: Targets | None, options: Options) -> None:
         super().__init__()
-        del backbone, n_people  # nothing is learnt
+        del backbone, targets  # nothing is learnt
         self.options = options
 
     def forward(self, images: Tensor) -> Output:
@@ -79,6 +79,13 @@ class Network(nn.Module):
         weight = torch.exp(-((across / o.sigma) ** 2) / 2).expand_as(h)
         counts.scatter_add_(1, cell.flatten(1), weight.flatten(1))
         return (counts / counts.sum(1, keepdim=True)).sqrt()
+
+
+@torch.no_grad()
+def colours(pixels: Tensor, batch: int = 512) -> Tensor:
+    """The histogram, with its default options, of uint8 images (N, 3, H, W): (N, D) floats."""
+    network = Network(None, None, Options())
+    return torch.cat([network.describe(standardise(part)) for part in pixels.split(batch)])
 
 
 def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dict[str, Tensor]:

@@ -1,0 +1,171 @@
+"""The inherent code of a person (paper 004): codes are drawn to their person's centre and pushed from all others.
+
+    L = L_SR + beta L_CL - gamma L_SL
+
+Softmax classification, a compact loss that draws codes into a ball around their centre, and a scatter loss that is
+subtracted. The code is the pooled feature itself. A centre is the mean of the latest codes of all training images of a
+person; the store of these codes is filled anew before every epoch and brought up to date with the codes of every step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..backbones import Backbone
+from ..data import ImageSet, Targets, standardise
+from ..images import InputError
+from ..losses import at_least_float32, batch_hard_triplet, compact, cross_entropy, scatter
+
+
+@dataclass(frozen=True)
+class Options:
+    """The inherent code's own knobs; a weight of 0 leaves a loss out."""
+
+    identity: float = 1.0  # weight of the softmax classification
+    beta: float = 5e-5  # weight of the compact loss
+    gamma: float = 1e-6  # weight of the scatter loss, which is subtracted
+    triplet: float = 0.0  # weight of a batch-hard triplet loss: the paper's baselines
+    margin: float = 0.3  # of the triplet loss, in units of the distance
+    exact: bool = False  # centres from scratch before every step, as the paper has it, instead of the running store
+
+    def __post_init__(self) -> None:
+        weights = {name: getattr(self, name) for name in ("identity", "beta", "gamma", "triplet")}
+        for name, value in weights.items():
+            if not value >= 0:
+                raise InputError(f"{name} is {value}: give 0 or more.")
+        if not (self.identity or self.beta or self.triplet):
+            raise InputError("identity, beta and triplet are all 0: give at least one loss a weight.")
+
+
+@dataclass
+class Output:
+    """What a forward pass gives."""
+
+    embedding: Tensor  # (B, D) the code, which is also what is ranked
+    logits: Tensor  # (B, C)
+    centres: Tensor  # (C, D) of the store, without a gradient
+
+
+class Network(nn.Module):
+    """Backbone, global average pooling, linear classifier; and the store of codes, which no file keeps."""
+
+    codes: Tensor
+    owner: Tensor
+
+    def __init__(self, backbone: Backbone, targets: Targets, options: Options) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.options = options
+        self.people = targets.people
+        self.classifier = nn.Linear(backbone.channels, targets.people, bias=False)
+        nn.init.normal_(self.classifier.weight, std=0.001)
+        self.register_buffer("codes", torch.zeros(0, backbone.channels), persistent=False)  # (N, D)
+        self.register_buffer("owner", torch.zeros(0, dtype=torch.long), persistent=False)  # (N,) label, -1 for nobody
+
+    @property
+    def centres(self) -> Tensor:
+        """Mean code of each person, (C, D); zeros for people without a stored code."""
+        known = self.owner >= 0
+        sums = self.codes.new_zeros(self.people, self.codes.shape[1])
+        sums.index_add_(0, self.owner[known], self.codes[known])
+        count = torch.bincount(self.owner[known], minlength=self.people)
+        return sums / count.clamp(min=1)[:, None]
+
+    @torch.no_grad()
+    def refresh(self, images: ImageSet, batch: int = 256) -> None:
+        """Fill the store with the codes of all training images by the weights as they are, in evaluation mode."""
+        training = self.training
+        self.eval()
+        device = self.classifier.weight.device
+        parts = [self.describe(standardise(part.to(device))).float() for part in images.pixels.split(batch)]
+        self.codes, self.owner = torch.cat(parts), images.label.to(device)
+        self.train(training)
+
+    def before_epoch(self, images: ImageSet) -> None:
+        """The store is exact at the start of every epoch."""
+        if self.needs_centres:
+            self.refresh(images)
+
+    def before_step(self, images: ImageSet) -> None:
+        """With `exact`, the store is exact at every step: an epoch then costs a forward pass of everything a step."""
+        if self.needs_centres and self.options.exact:
+            self.refresh(images)
+
+    @property
+    def needs_centres(self) -> bool:
+        """Whether any loss reads them."""
+        return bool(self.options.beta or self.options.gamma)
+
+    @torch.no_grad()
+    def after_step(self, output: Output, batch: dict[str, Tensor]) -> None:
+        """The codes of this step replace the stored ones of the same images."""
+        if self.needs_centres:
+            self.codes[batch["index"]] = output.embedding.detach().float()
+
+    def forward(self, images: Tensor) -> Output:
+        code = self.describe(images)
+        return Output(code, self.classifier(code), self.centres)
+
+    def describe(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to codes (B, D)."""
+        return self.backbone(images).mean((2, 3))
+
+
+def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dict[str, Tensor]:
+    """Named losses, weighted; compact and scatter are sums over the batch, as the paper writes them."""
+    losses = {}
+    if options.identity:
+        losses["identity"] = options.identity * cross_entropy(output.logits, batch["label"]).mean()
+    if options.beta:
+        losses["compact"] = options.beta * compact(output.embedding, batch["label"], output.centres).sum()
+    if options.gamma:
+        losses["scatter"] = -options.gamma * scatter(output.embedding, batch["label"], output.centres).sum()
+    if options.triplet:
+        triplet = batch_hard_triplet(output.embedding, batch["label"], margin=options.margin)
+        losses["triplet"] = options.triplet * triplet.mean()
+    return losses
+
+
+@torch.no_grad()
+def watch(output: Output, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Length of the codes (the scatter loss has no other bound), identity accuracy, distance to the own centre."""
+    code = at_least_float32(output.embedding)
+    values = {
+        "length": code.norm(dim=1).mean(),
+        "accuracy": (output.logits.argmax(1) == batch["label"]).float().mean(),
+    }
+    if output.centres.any():
+        own = output.centres[batch["label"].clamp(min=0)]
+        values["to_centre"] = (code - own).norm(dim=1).mean()
+    return values
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "smoke": {"epochs": 2, "height": 64, "width": 32, "batch": 32, "instances": 0, "last_stride": 2},
+    "quick": {
+        "epochs": 10, "height": 128, "width": 64, "batch": 64, "instances": 0, "last_stride": 1, "lr": 1e-3,
+        "weight_decay": 5e-4,
+    },
+    # paper 004: Adam, lr 2e-4, batch 32, 300 epochs, 128 x 48, flip and crop
+    "paper": {
+        "epochs": 300, "height": 128, "width": 48, "batch": 32, "instances": 0, "last_stride": 2, "lr": 2e-4,
+        "weight_decay": 0.0, "warmup": 0.0, "schedule": "constant", "pretrained": "torchvision",
+    },
+}  # fmt: skip
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {  # the rows of Table 1
+    "set1": {"all": {"beta": 0.0, "gamma": 0.0}},
+    "set2": {"all": {"gamma": 0.0}},
+    "set3": {"all": {}},
+    "triplet18": {"all": {"identity": 0.0, "beta": 0.0, "gamma": 0.0, "triplet": 1.0, "instances": 4}},
+    "triplet50": {
+        "all": {"identity": 0.0, "beta": 0.0, "gamma": 0.0, "triplet": 1.0, "instances": 4, "backbone": "resnet50"}
+    },
+}
+CLAIMS: tuple[str, ...] = (
+    "set1 < set2 < set3 in rank-1 and mAP",
+    "set3 > triplet18 > triplet50 in rank-1 and mAP",
+)

@@ -1,0 +1,157 @@
+"""Attributes under imbalance, then re-identification (paper 001): two stages that share a backbone.
+
+Stage "attributes": the pooled feature, and for every task Dropout and a linear classifier; one of four losses, summed
+over the tasks. Stage "identity": the backbone, mostly that of a finished first stage (`pretrained=<run folder>`),
+then ReLU and a linear layer to an embedding, trained with triplets that were drawn ahead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..backbones import Backbone
+from ..data import Targets
+from ..images import InputError
+from ..losses import KINDS, class_weights, task_losses, triplet
+
+STAGES = ("attributes", "identity")
+ATTRIBUTES = True  # a training needs the attributes of its people
+VALIDATES = True  # its losses mean something on people it was not trained on
+
+
+@dataclass(frozen=True)
+class Options:
+    """The two-stage system's own knobs."""
+
+    stage: str = "attributes"  # or "identity"
+    loss: str = "cross_entropy"  # of the first stage: one of losses.KINDS
+    gamma: float = 2.0  # of the focal losses
+    dropout: float = 0.5  # before each task's classifier
+    dimensions: int = 128  # of the second stage's embedding
+    margin: float = 1.0  # of the triplet loss, a squared distance
+
+    def __post_init__(self) -> None:
+        for name, known in {"stage": STAGES, "loss": KINDS}.items():
+            if getattr(self, name) not in known:
+                raise InputError(f"{name} {getattr(self, name)!r} is not known: choose one of {', '.join(known)}.")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout is {self.dropout}: give a share from 0 to below 1.")
+        if self.dimensions < 1 or not self.margin > 0 or not self.gamma >= 0:
+            raise InputError("dimensions must be at least 1, margin above 0 and gamma not negative.")
+
+
+@dataclass
+class Output:
+    """What a forward pass gives; the first stage has logits, the second an embedding only."""
+
+    embedding: Tensor  # (B, D) what is ranked: the pooled feature, or the second stage's embedding
+    logits: dict[str, Tensor] = field(default_factory=dict)  # (B, classes) by the name of the task
+    weights: list[Tensor] = field(default_factory=list)  # (classes,) a task: inverse frequency in the training fold
+
+
+class Network(nn.Module):
+    """Backbone and global average pooling, then a classifier a task, or a siamese embedding."""
+
+    def __init__(self, backbone: Backbone, targets: Targets, options: Options) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.options = options
+        z = backbone.channels
+        self.tasks = [task.name for task in targets.tasks] if options.stage == "attributes" else []
+        if options.stage == "identity":
+            self.embed = nn.Linear(z, options.dimensions)
+            return
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.Dropout(options.dropout), nn.Linear(z, len(task.classes))) for task in targets.tasks
+        )
+        # a class that nobody of the fold has is never a label there, so its weight is never used: 0 says so
+        for i, weights in enumerate(class_weights(targets.counts, targets.tasks, absent=0.0)):
+            # over the number of classes that occur: a weighted task then speaks as loud as a plain one on average,
+            # or ten colours would drown two sleeves
+            self.register_buffer(f"weights{i}", weights / max(int((weights > 0).sum()), 1))
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to the pooled feature (B, Z)."""
+        return self.backbone(images).mean((2, 3))
+
+    def forward(self, images: Tensor) -> Output:
+        feature = self.pooled(images)
+        if self.options.stage == "identity":
+            return Output(self.embed(F.relu(feature)))
+        weights = [self.get_buffer(f"weights{i}") for i in range(len(self.heads))]
+        logits = {name: head(feature) for name, head in zip(self.tasks, self.heads, strict=True)}
+        return Output(feature, logits, weights)
+
+    def describe(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to descriptors (B, D)."""
+        return self(images).embedding
+
+    def answer(self, images: Tensor) -> list[Tensor]:
+        """Images (B, 3, H, W) to the logits (B, classes) of every task; none in the second stage."""
+        return list(self(images).logits.values())
+
+
+def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dict[str, Tensor]:
+    """One loss a task, by its name; or the triplet loss of a batch of anchors, positives and negatives."""
+    if options.stage == "identity":
+        anchor, positive, negative = output.embedding.chunk(3)
+        return {"triplet": triplet(anchor, positive, negative, margin=options.margin).mean()}
+    losses = task_losses(
+        list(output.logits.values()),
+        batch["attributes"],
+        kind=options.loss,
+        weights=output.weights,
+        gamma=options.gamma,
+    )
+    return dict(zip(output.logits, losses, strict=True))
+
+
+@torch.no_grad()
+def watch(output: Output, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Accuracy over all labels of the batch; or the two distances and the share of triplets that still push."""
+    if not output.logits:
+        anchor, positive, negative = output.embedding.float().chunk(3)
+        near, far = ((anchor - other).square().sum(1) for other in (positive, negative))
+        return {"positive": near.mean(), "negative": far.mean(), "wrong": (near > far).float().mean()}
+    answers = torch.stack([logits.argmax(1) for logits in output.logits.values()], 1)  # (B, T)
+    known = batch["attributes"] >= 0
+    if not known.any():
+        return {}
+    return {"accuracy": (answers == batch["attributes"])[known].float().mean()}
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "epochs": 2, "height": 64, "width": 32, "batch": 32, "instances": 0, "last_stride": 2, "schedule": "linear",
+        "rotate": 10.0, "validation": 0.4, "patience": 4,
+    },
+    "quick": {
+        "epochs": 5, "height": 96, "width": 48, "batch": 96, "instances": 0, "last_stride": 2, "schedule": "linear",
+        "lr": 1e-3, "rotate": 10.0, "pad": 4, "validation": 0.4, "patience": 3,
+    },
+    # paper 001: lr 3e-4, linear with a warm-up over a tenth of the steps, 15 epochs, early stopping, 60/40 by identity
+    "paper": {
+        "epochs": 15, "height": 256, "width": 128, "batch": 64, "instances": 0, "last_stride": 2, "lr": 3e-4,
+        "weight_decay": 0.0, "schedule": "linear", "pretrained": "torchvision", "rotate": 10.0, "pad": 0,
+        "validation": 0.4, "patience": 4,
+    },
+}  # fmt: skip
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    **{kind: {"all": {"stage": "attributes", "loss": kind}} for kind in KINDS},
+    "identity": {
+        "all": {"stage": "identity", "negatives": "cluster"},
+        "smoke": {"batch": 24},
+        "quick": {"batch": 96, "lr": 3e-4, "epochs": 2},
+        "paper": {"batch": 96, "lr": 2e-5, "epochs": 10},
+    },
+}
+CLAIMS: tuple[str, ...] = (
+    "weighted > cross_entropy in global macro F1",
+    "alpha_focal < cross_entropy in global accuracy",
+    "identity with stage-1 weights > identity without in mAP",
+)

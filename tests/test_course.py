@@ -1,0 +1,84 @@
+"""What a recipe trains on and whom it holds out: people never stand on both sides, attributes come where needed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import fakes
+import pandas as pd
+import pytest
+import torch
+
+from reidkit import course
+from reidkit.attributes import MARKET, read_attributes
+from reidkit.images import InputError, read_images
+from reidkit.train import load_or_fit, recipe
+
+TINY: dict[str, Any] = {"height": 32, "width": 16, "precision": "32-true"}
+OWN = recipe("two_stage", **TINY)  # 60/40
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> pd.DataFrame:
+    return read_images("synthetic", fakes.synthetic(tmp_path / "synthetic"))
+
+
+def test_the_split_is_by_people(images: pd.DataFrame) -> None:
+    train, validation = course.sets(OWN, images)
+    assert validation is not None and OWN.validation == 0.4
+    assert (len(train.people), len(validation.people)) == (3, 2)
+    assert not set(train.people) & set(validation.people)
+    assert sorted(train.people + validation.people) == [2, 7, 10, 11, 12]
+    for part in (train, validation):
+        assert set(part.table["pid"]) == set(part.people) and part.pixels.shape == (len(part), 3, 32, 16)
+        assert sorted(set(part.label.tolist())) == list(range(len(part.people)))  # numbered for themselves
+    paths = [*train.table["path"], *validation.table["path"]]
+    assert sorted(paths) == sorted(images.loc[images["split"] == "train", "path"])
+    assert (images["split"] == "train").sum() == 10  # the table given is left as it is
+
+
+def test_the_split_depends_on_the_seed_alone(images: pd.DataFrame) -> None:
+    def held_out(**changes: Any) -> tuple[int, ...]:
+        train, validation = course.sets(replace(OWN, **changes), images)
+        again = course.sets(replace(OWN, **changes), images)[0]
+        assert validation is not None and again.people == train.people and torch.equal(again.pixels, train.pixels)
+        return validation.people
+
+    assert held_out() == held_out(lr=0.5, options={"loss": "focal"}) == held_out(negatives="random")  # all see the same
+    assert len({held_out(seed=seed) for seed in range(6)}) > 1
+    assert len(held_out(validation=0.2)) == 1 and len(held_out(validation=0.99)) == 4
+
+
+def test_attributes_come_where_the_system_learns_them(images: pd.DataFrame) -> None:
+    every = read_attributes("synthetic", images.attrs["root"])
+    train, validation = course.sets(OWN, images)
+    assert validation is not None and train.tasks == validation.tasks == MARKET.tasks
+    for part in (train, validation):
+        assert part.attributes.tolist() == every.of(part.table["pid"]).tolist() and (part.attributes >= 0).all()
+    fewer, held_out = course.sets(OWN, images, every.only(["upcolor", "hat"]))
+    assert held_out is not None and [task.name for task in fewer.tasks] == ["upcolor", "hat"]
+    assert fewer.attributes.shape == (len(fewer), 2) and held_out.tasks == fewer.tasks
+
+
+def test_systems_without_attributes_or_validation_get_neither(images: pd.DataFrame, tmp_path: Path) -> None:
+    train, validation = course.sets(recipe("baseline", **TINY), images)
+    assert validation is None and train.tasks == () and train.attributes.shape == (10, 0)
+    assert train.people == (2, 7, 10, 11, 12)
+    given, _ = course.sets(recipe("baseline", **TINY), images, read_attributes("synthetic", images.attrs["root"]))
+    assert given.tasks == MARKET.tasks
+    bare = read_images("market1501", fakes.market(tmp_path / "market"))
+    with pytest.raises(InputError, match=r"no market_attribute\.mat"):
+        course.sets(replace(OWN, dataset="market1501"), bare)
+
+
+def test_what_sets_gives_can_be_trained_on(
+    images: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reidkit.train.build", fakes.tiny_backbone)
+    own = replace(OWN, epochs=1, batch=4)
+    run = load_or_fit(own, *course.sets(own, images), runs=tmp_path / "runs", progress=False, say=lambda _: None)
+    assert run.tasks == MARKET.tasks and {"val_loss", "val_hat", "val_accuracy"} <= set(run.history)
+    again = load_or_fit(own, *course.sets(own, images), runs=tmp_path / "runs", progress=False, say=lambda _: None)
+    assert again.how == "loaded" and again.folder == run.folder
