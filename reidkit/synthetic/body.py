@@ -455,7 +455,8 @@ def _torso(b: Builder, s: Skeleton, p: Cues) -> None:
     top = s.shoulder
     waist = np.where(woman, 0.047, 0.052) * s.girth
     broad = s.width / 0.062 * 0.95
-    cloth = 1.0 + 0.10 * p["loose"] * ~woman
+    jacket = p["up"] == 1  # whoever wears long sleeves in this warm place wears a jacket: hood, bulk, a low hem
+    cloth = (1.0 + 0.10 * p["loose"] * ~woman) * np.where(jacket, 1.14, 1.0)
     b.limb(
         s.at(0, 0.085, 0.004),
         s.at(0, top - 0.066, 0.0),
@@ -496,13 +497,23 @@ def _torso(b: Builder, s: Skeleton, p: Cues) -> None:
         where=(p["age"] == 1) | (elder & (p["build"] > 0.1)),
         texture=spine,
     )
-    free = ~p["tucked"]
+    b.ball(
+        s.at(0, top + 0.024, -0.046),
+        vec(0.078, 0.046, 0.050) * np.ones((b.n, 1)),
+        s.torso,
+        "collar",
+        "upper",
+        where=jacket,
+        texture=spine,
+    )
+    free = ~p["tucked"] | jacket
     drop = np.where(p["clothes"] == 1, 0.035, 0.005 - 0.060 * p["hem"])  # over a skirt the shirt ends high
+    drop = np.where(jacket, -0.050 - 0.040 * p["hem"], drop)
     flat = np.where(woman, 1.56, 1.50)
     b.cone(
         s.at(0, drop, 0.0),
         s.at(0, 0.16, 0.003),
-        (0.067 + 0.006 * p["loose"]) * s.girth,
+        (0.067 + 0.006 * p["loose"]) * np.where(jacket, 1.12, 1.0) * s.girth,
         waist * cloth * 1.02,
         "upper",
         "upper",
@@ -548,9 +559,9 @@ def _arms(b: Builder, s: Skeleton, p: Cues) -> None:
         bare = ~long
         b.limb(shoulder, elbow, 0.029 * fat, 0.024 * fat, "skin", "skin", where=bare)
         b.limb(elbow, wrist, 0.024 * fat, 0.017 * fat, "skin", "skin", where=bare)
-        b.limb(shoulder, elbow, 0.035 * fat, 0.031 * fat, "sleeve", "upper", where=long)
-        b.limb(elbow, wrist, 0.031 * fat, 0.026 * fat, "sleeve", "upper", where=long)
-        reach = np.where(woman, 0.30, 0.52) + 0.38 * p["sleeve"]
+        b.limb(shoulder, elbow, 0.043 * fat, 0.041 * fat, "sleeve", "upper", where=long)
+        b.limb(elbow, wrist, 0.041 * fat, 0.036 * fat, "sleeve", "upper", where=long)
+        reach = np.where(woman, 0.28, 0.42) + 0.30 * p["sleeve"]
         b.limb(shoulder, shoulder + 0.12 * (elbow - shoulder), 0.036 * fat, 0.036 * fat, "sleeve", "upper", where=bare)
         b.cone(
             shoulder,
@@ -659,21 +670,21 @@ def _hair(b: Builder, s: Skeleton, p: Cues, at, radii) -> None:  # type: ignore[
 
 def _hat(b: Builder, s: Skeleton, p: Cues, at, radii) -> None:  # type: ignore[no-untyped-def]
     f, style, on = s.skull_frame, p["hat_style"], p["hat"] == 2
-    b.ball(at(0, 0.26, -0.02), radii(0.46, 0.38, 0.49), f, "hat", "hat", where=on)
-    b.ball(at(0, 0.23, 0.46), radii(0.33, 0.055, 0.33), f, "brim", "hat", where=on & (style == "cap"))
-    b.ball(at(0, 0.16, 0.0), radii(0.86, 0.085, 0.86), f, "brim", "hat", where=on & (style == "sunhat"))
+    b.ball(at(0, 0.26, -0.02), radii(0.50, 0.46, 0.53), f, "hat", "hat", where=on)
+    b.ball(at(0, 0.22, 0.56), radii(0.42, 0.075, 0.42), f, "brim", "hat", where=on & (style == "cap"))
+    b.ball(at(0, 0.16, 0.0), radii(0.98, 0.11, 0.98), f, "brim", "hat", where=on & (style == "sunhat"))
     b.cone(
         at(0, 0.06, 0.0),
         at(0, 0.34, 0.0),
-        0.64 * s.head,
-        0.44 * s.head,
+        0.76 * s.head,
+        0.50 * s.head,
         "brim",
         "hat",
         where=on & (style == "bucket"),
         side=f[:, 0],
     )
-    b.ball(at(0, 0.12, -0.02), radii(0.475, 0.13, 0.505), f, "brim", "hat", where=on & (style == "beanie"))
-    b.ball(at(0, 0.68, -0.02), radii(0.11, 0.11, 0.11), f, "brim", "hat", where=on & (style == "beanie"))
+    b.ball(at(0, 0.12, -0.02), radii(0.515, 0.16, 0.545), f, "brim", "hat", where=on & (style == "beanie"))
+    b.ball(at(0, 0.76, -0.02), radii(0.16, 0.16, 0.16), f, "brim", "hat", where=on & (style == "beanie"))
 
 
 def _things(b: Builder, s: Skeleton, p: Cues) -> None:
@@ -771,7 +782,7 @@ def _backpack(b: Builder, s: Skeleton, top: Array, size: Array, on: Array) -> No
 
 
 def _shoulder_bag(b: Builder, s: Skeleton, top: Array, size: Array, side: Array, on: Array) -> None:
-    scale = 0.80 + 0.45 * size
+    scale = 0.95 + 0.45 * size
     forward = s.torso[:, 2]
     x = side * (0.125 + 0.02 * s.girth)
     low = -0.060 - 0.03 * size
@@ -815,7 +826,7 @@ def _shoulder_bag(b: Builder, s: Skeleton, top: Array, size: Array, side: Array,
 
 
 def _handbag(b: Builder, s: Skeleton, size: Array, side: Array, on: Array) -> None:
-    scale = 0.85 + 0.35 * size
+    scale = 1.20 + 0.40 * size
     crook = size < 0.3
     forward = s.torso[:, 2]
     left = col(side > 0)

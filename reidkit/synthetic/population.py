@@ -289,6 +289,8 @@ def _cues(row: pd.Series, rng: np.random.Generator) -> dict[str, object]:
     shoe_words = ["black", "white", "gray", "red", "blue", "brown", "green", "yellow", "pink"]
     shoe = colour(str(rng.choice(shoe_words, p=[0.26, 0.22, 0.1, 0.1, 0.1, 0.1, 0.04, 0.04, 0.04])), rng)
     kinds = {"sneaker": 0.6, "sandal": 0.15, "boot": 0.08, "pump": 0.17 if woman else 0.0}
+    if row["handbag"] == 2:  # small and low: it has to catch the eye
+        likely = np.array([0.08, 0.24, 0.10, 0.14, 0.02, 0.08, 0.14, 0.10, 0.06, 0.04])
     carried = colour(str(rng.choice(things, p=likely)), rng)
     return {
         "height": stature + rng.uniform(-0.06, 0.06) * child - 0.04 * old,
@@ -301,7 +303,7 @@ def _cues(row: pd.Series, rng: np.random.Generator) -> dict[str, object]:
         "hair_colour": hair,
         "hair_length": rng.uniform(0, 1),
         "hat_style": _pick(rng, {"cap": 0.45, "sunhat": 0.3 if woman else 0.08, "beanie": 0.1, "bucket": 0.15}),
-        "hat_colour": colour(str(rng.choice(["red", "blue", "white", "black", "yellow", "pink", "green"])), rng),
+        "hat_colour": colour(str(rng.choice(["red", "blue", "white", "orange", "yellow", "pink", "green"])), rng),
         "glasses": bool(rng.random() < 0.16),
         "up_pattern": upper_pattern,
         **{f"up_{i}": c for i, c in enumerate(upper)},
