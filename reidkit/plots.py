@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from .ranking import Ranking
+from .thresholds import EqualError, Gaussians, Pairs
 
 # Okabe and Ito's colours: told apart with every kind of colour vision, and in grey
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW, BLACK = (
@@ -271,4 +272,337 @@ def guessing(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     axes.invert_yaxis()
     axes.set(xlabel="%", xlim=(0, 100), title="Always answering with the commonest class")
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+    return axes
+
+
+# --- lessons 02 and 03: attributes, then identity ------------------------------------------------------------
+
+
+def confusion(
+    labels: np.ndarray, answers: np.ndarray, classes: Sequence[str], axes: Axes | None = None, *, title: str = ""
+) -> Axes:
+    """Confusion matrix of one task, each row (a true class) in percent of its images, which stand beside its name.
+
+    Args:
+        labels, answers: (N,) class indices; a label of -1 is left out.
+    """
+    axes = own_axes(axes, 3.4, 3.0)
+    known = labels >= 0
+    table = np.zeros((len(classes), len(classes)))
+    np.add.at(table, (labels[known], answers[known]), 1)
+    total = table.sum(1)
+    shares = 100 * table / np.maximum(total, 1)[:, None]
+    names = [f"{name} ({int(n)})" for name, n in zip(classes, total, strict=True)]
+    sns.heatmap(
+        shares, ax=axes, cmap="cividis", vmin=0, vmax=100, cbar=False, annot=len(classes) <= 10, fmt=".0f",
+        annot_kws={"size": 7}, xticklabels=list(classes), yticklabels=names,
+    )  # fmt: skip
+    axes.set(xlabel="answered", ylabel="", title=title)
+    axes.tick_params(labelsize=7, length=0)
+    axes.tick_params(axis="x", rotation=45)
+    axes.tick_params(axis="y", rotation=0)
+    return axes
+
+
+def recall_of_rare(tables: Mapping[str, pd.DataFrame], axes: Axes | None = None) -> Axes:
+    """Recall of every class against its share of the labels, a line a system through the means of five ranges.
+
+    Args:
+        tables: by name, `metrics.class_scores`.
+    """
+    axes = own_axes(axes, 5.5, 3.4)
+    for (name, table), colour, marker in zip(tables.items(), PALETTE, "os^Dv", strict=False):
+        seen = table[table["count"] > 0]
+        share = 100 * seen["count"] / seen.groupby("task")["count"].transform("sum")
+        axes.plot(share, seen["recall"], marker, color=colour, markersize=3, alpha=0.35)
+        ranges = pd.cut(share, [0, 2, 5, 10, 25, 100])
+        means = seen.groupby(ranges, observed=True)["recall"].mean()
+        middle = share.groupby(ranges, observed=True).mean()
+        axes.plot(middle, means, marker + "-", color=colour, markersize=6, label=name)
+    axes.set(xscale="log", xlabel="share of the class, % of the labels", ylabel="recall, %", ylim=(-3, 103))
+    axes.set_title("What happens to rare classes")
+    axes.set_xticks([1, 2, 5, 10, 25, 50, 100], ["1", "2", "5", "10", "25", "50", "100"])
+    axes.legend()
+    return axes
+
+
+def reliability(tables: Mapping[str, pd.DataFrame], axes: Axes | None = None) -> Axes:
+    """Accuracy against confidence, bin by bin; on the diagonal a network knows how sure it may be.
+
+    Args:
+        tables: by name, columns confidence, accuracy, count of `thresholds.expected_calibration_error`.
+    """
+    axes = own_axes(axes, 4.2, 3.4)
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
+    for (name, table), colour, marker in zip(tables.items(), PALETTE, "os^Dv", strict=False):
+        seen = table[table["count"] > 0]
+        axes.plot(seen["confidence"], seen["accuracy"], marker + "-", color=colour, markersize=4, label=name)
+    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title="Calibration")
+    axes.legend()
+    return axes
+
+
+def table_beside(
+    measured: pd.DataFrame, published: pd.DataFrame, axes: Axes | None = None, *, xlabel: str, title: str = ""
+) -> Axes:
+    """Measured and published numbers of the same rows and columns: filled bars and hollow diamonds.
+
+    Args:
+        measured, published: rows are groups on the axis, columns are colours, percent.
+    """
+    axes = own_axes(axes, 6.5, 0.8 + 0.16 * measured.size)
+    n = measured.shape[1]
+    place = np.arange(len(measured))
+    for k, (name, colour) in enumerate(zip(measured.columns, PALETTE, strict=False)):
+        at = place + (k - (n - 1) / 2) * 0.8 / n
+        axes.barh(at, measured[name], height=0.72 / n, color=colour, label=name)
+        if name in published:
+            axes.plot(published[name].reindex(measured.index), at, "D", markersize=4, color="white", mec="black")
+    axes.plot([], [], "D", markersize=4, color="white", mec="black", label="published")
+    axes.set_yticks(place, list(measured.index))
+    axes.set(xlabel=xlabel, title=title, xlim=(0, 100), ylim=(len(place) - 0.5, -0.5))
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+    return axes
+
+
+def distance_fits(
+    pairs: Pairs, fits: Gaussians, marks: Mapping[str, float] | None = None, axes: Axes | None = None
+) -> Axes:
+    """Distances of all pairs and of the correct ones with their fitted normal distributions (paper 001)."""
+    axes = own_axes(axes, 6.0, 3.2)
+    everything = np.concatenate([pairs.genuine, pairs.impostor])
+    bins = list(np.linspace(everything.min(), everything.max(), 80))
+    grid = np.linspace(everything.min(), everything.max(), 300)
+    weight = np.r_[
+        np.ones(len(pairs.genuine)), np.full(len(pairs.impostor), pairs.n_impostor / max(len(pairs.impostor), 1))
+    ]
+    for values, weights, fit, colour, name in (
+        (everything, weight, fits.all, ORANGE, "all pairs"),
+        (pairs.genuine, None, fits.genuine, BLUE, "correct pairs"),
+    ):
+        axes.hist(values, bins=bins, weights=weights, density=True, alpha=0.45, color=colour)
+        label = f"{name}: {fit.mean:.2f} ± {fit.deviation:.2f}"
+        axes.plot(grid, fit.density(grid), color=colour, linewidth=1.8, label=label)
+    for (name, value), style in zip((marks or {}).items(), ("--", ":", "-."), strict=False):
+        axes.axvline(value, color=BLACK, linestyle=style, linewidth=1, label=f"{name}: {value:.2f}")
+    axes.set(xlabel="distance", ylabel="density", title="Distances of query and gallery")
+    axes.legend()
+    return axes
+
+
+def filter_curve(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
+    """What an attribute filter keeps, removes and does to both mAPs, against the differences it allows.
+
+    Args:
+        table: `thresholds.filter_curve`.
+    """
+    axes = own_axes(axes, 6.0, 3.2)
+    for column, colour, style, label in (
+        ("kept", BLUE, "o-", "matches kept"),
+        ("removed", ORANGE, "s-", "strangers removed"),
+        ("mAP strict", GREEN, "^-", "mAP strict"),
+        ("mAP returned_only", PURPLE, "v--", "mAP returned only"),
+    ):
+        axes.plot(table["h"], table[column], style, color=colour, markersize=4, label=label)
+    axes.set(xlabel="attributes that may differ (h)", ylabel="%", ylim=(0, 102), title="Attributes as a filter")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+    return axes
+
+
+def shares(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
+    """Share of every class in two data sets against each other, in percent on logarithmic axes.
+
+    Args:
+        table: columns task, class, share_real, share_here, count_here.
+    """
+    axes = own_axes(axes, 4.2, 4.0)
+    least = 0.1
+    axes.plot([least, 100], [least, 100], color="0.6", linestyle="--", linewidth=1)
+    x, y = table["share_real"].clip(lower=least), table["share_here"].clip(lower=least)
+    axes.plot(x, y, "o", color=BLUE, markersize=4, alpha=0.7)
+    apart = (np.log(x) - np.log(y)).abs().nlargest(5).index
+    for i in apart:
+        name = f"{table['task'][i]}: {table['class'][i]}"
+        axes.annotate(name, (x[i], y[i]), (4, -3), textcoords="offset points", fontsize=6)
+    axes.set(xscale="log", yscale="log", xlabel="Market-1501, % of the training people", ylabel="here, %")
+    axes.set_title("Real and synthetic imbalance")
+    return axes
+
+
+# --- lesson 08: the same person or not -----------------------------------------------------------------------
+
+
+def pair_distances(
+    pairs: Pairs, marks: Mapping[str, float] | None = None, axes: Axes | None = None, *, log: bool = False
+) -> Axes:
+    """Distances of genuine and impostor pairs, each kind with an area of 1, and thresholds as upright lines.
+
+    Args:
+        marks: by name, thresholds.
+        log: logarithmic heights, for the tails.
+    """
+    axes = own_axes(axes, 6.0, 2.8)
+    lowest, highest = (
+        min(pairs.genuine.min(), pairs.impostor.min()),
+        max(pairs.genuine.max(), pairs.impostor.max()),
+    )
+    bins = list(np.linspace(lowest, highest, 70))
+    for values, n, colour, name in (
+        (pairs.impostor, pairs.n_impostor, ORANGE, "impostor"),
+        (pairs.genuine, len(pairs.genuine), BLUE, "genuine"),
+    ):
+        axes.hist(values, bins=bins, density=True, alpha=0.55, color=colour, label=f"{name} ({n:,} pairs)")
+    for (name, value), style in zip((marks or {}).items(), ("--", ":", "-."), strict=False):
+        axes.axvline(value, color=BLACK, linestyle=style, linewidth=1.2, label=f"{name}: {value:.3g}")
+    axes.set(xlabel="distance", ylabel="density", title="Genuine and impostor pairs")
+    if log:
+        axes.set(yscale="log", ylim=(1e-3, 2e3))  # room for the legend above the hills
+        axes.set_yticks([1e-3, 1e-2, 1e-1, 1, 10])
+    axes.legend(loc="upper right")
+    return axes
+
+
+def error_curves(table: pd.DataFrame, equal: EqualError | None = None, axes: Axes | None = None) -> Axes:
+    """Both error rates over the threshold, and the point where they are equal.
+
+    Args:
+        table: columns threshold, far, frr; rates from 0 to 1.
+        equal: `thresholds.eer`.
+    """
+    axes = own_axes(axes, 4.4, 2.8)
+    axes.plot(table["threshold"], 100 * table["far"], color=ORANGE, label="FAR")
+    axes.plot(table["threshold"], 100 * table["frr"], "--", color=BLUE, label="FRR")
+    if equal is not None:
+        label = f"equal: {100 * equal.rate:.1f} %"
+        axes.plot([equal.threshold], [100 * equal.rate], "o", color=BLACK, markersize=5, label=label)
+    axes.set(xlabel="threshold", ylabel="% of their pairs", ylim=(-2, 102), title="Error rates over the threshold")
+    axes.legend()
+    return axes
+
+
+def trade_off(
+    curves: Mapping[str, pd.DataFrame],
+    points: Mapping[str, tuple[float, float]] | None = None,
+    axes: Axes | None = None,
+) -> Axes:
+    """Detection error trade-off: false reject against false accept rate in percent, on logarithmic axes.
+
+    Args:
+        curves: by name, columns far and frr; rates from 0 to 1.
+        points: by name, (far, frr) of single thresholds.
+    """
+    axes = own_axes(axes, 4.8, 3.4)
+    rates = {
+        name: 100 * curve[["far", "frr"]][(curve[["far", "frr"]] > 0).all(axis=1)] for name, curve in curves.items()
+    }
+    least = 0.7 * min([float(rate["frr"].min()) for rate in rates.values() if len(rate)], default=0.1)
+    axes.plot([least, 100], [least, 100], color="0.7", linestyle="--", linewidth=1)
+    for (name, rate), colour in zip(rates.items(), PALETTE, strict=False):
+        axes.plot(rate["far"], rate["frr"], color=colour, label=name)
+    for (name, point), marker in zip((points or {}).items(), "osD^v", strict=False):
+        far, frr = np.maximum(100 * np.array(point), least)  # a rate of 0 stands on the edge
+        axes.plot([far], [frr], marker, color=VERMILION, mec="black", markersize=7, label=name, clip_on=False)
+    axes.set(xlabel="FAR, % of the strangers", ylabel="FRR, % of the matches")
+    axes.set(xscale="log", yscale="log", xlim=(least, 120), ylim=(least, 120))
+    axes.set_title("What one error costs in the other")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
+    axes.legend(loc="lower left")
+    return axes
+
+
+def promises(tables: Mapping[str, pd.DataFrame], axes: Axes | None = None) -> Axes:
+    """False accept rate measured on other people against the one wished for, with bands; kept on the diagonal.
+
+    Args:
+        tables: by name, columns wish, far, far_low, far_high; rates from 0 to 1.
+    """
+    axes = own_axes(axes, 4.6, 3.4)
+    for (name, table), colour, marker in zip(tables.items(), PALETTE, "os^D", strict=False):
+        wish = 100 * table["wish"]
+        axes.fill_between(wish, 100 * table["far_low"], 100 * table["far_high"], color=colour, alpha=0.2, linewidth=0)
+        axes.plot(wish, 100 * table["far"], marker + "-", color=colour, markersize=4, label=name)
+    first = next(iter(tables.values()))
+    ends = [100 * first["wish"].min(), 100 * first["wish"].max()]
+    axes.plot(ends, ends, color="0.4", linestyle="--", linewidth=1, label="promise kept")
+    axes.set(xscale="log", yscale="log", xlabel="FAR wished for, %", ylabel="FAR measured, %")
+    axes.set_title("Wished for, and got from people never seen")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
+    axes.legend()
+    return axes
+
+
+def spreads(draws: Mapping[str, np.ndarray], axes: Axes | None = None, *, xlabel: str, title: str = "") -> Axes:
+    """Values of several kinds as rows of dots, the middle 95 % of each as a bar with its width written beside it.
+
+    Args:
+        draws: by name, (N,) values.
+    """
+    axes = own_axes(axes, 6.4, 0.9 + 0.5 * len(draws))
+    rng = np.random.default_rng(0)
+    for at, (values, colour) in enumerate(zip(draws.values(), PALETTE, strict=False)):
+        finite = np.asarray(values)[np.isfinite(values)]
+        if not len(finite):
+            continue
+        low, high = np.quantile(finite, [0.025, 0.975])
+        axes.plot(finite, at + rng.uniform(-0.3, 0.3, len(finite)), ".", color=colour, markersize=2.5, alpha=0.5)
+        axes.plot([low, high], [at, at], color=BLACK, linewidth=2, solid_capstyle="butt")
+        axes.text(1.01, at, f"{high - low:.2g} wide", transform=axes.get_yaxis_transform(), va="center", fontsize=8)
+    axes.set_yticks(range(len(draws)), list(draws))
+    axes.set(xlabel=xlabel, title=title, ylim=(len(draws) - 0.5, -0.5))
+    return axes
+
+
+def open_set(
+    curves: Mapping[str, pd.DataFrame],
+    points: Mapping[str, tuple[float, float]] | None = None,
+    axes: Axes | None = None,
+) -> Axes:
+    """Detection and identification rate against false alarm rate, in percent; the right end is rank-1 (or rank-k).
+
+    Args:
+        curves: by name, `OpenSet.curve`.
+        points: by name, (false_alarm, dir) of single thresholds.
+    """
+    axes = own_axes(axes, 4.4, 3.0)
+    for (name, curve), colour, style in zip(curves.items(), PALETTE, ("-", "--", "-.", ":"), strict=False):
+        x, y = 100 * curve["false_alarm"], 100 * curve["dir"]
+        axes.step(x, y, where="post", linestyle=style, color=colour, label=name)
+        axes.plot(x.iloc[-1:], y.iloc[-1:], "|", color=colour, markersize=14)
+    for (name, (alarm, found)), marker in zip((points or {}).items(), "osD", strict=False):
+        axes.plot([100 * alarm], [100 * found], marker, color=VERMILION, mec="black", markersize=7, label=name)
+    axes.set(xlabel="false alarms, % of the unknown queries", ylabel="found and accepted, % of the known")
+    axes.set(title="Open set", xlim=(-2, 102), ylim=(0, 102))
+    axes.legend(loc="lower right")
+    return axes
+
+
+def alarms(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
+    """False alarm rate of queries against the false accept rate of pairs at the same threshold, in percent.
+
+    Args:
+        table: columns far, false_alarm, independent (what it would be if pairs erred by themselves); from 0 to 1.
+    """
+    axes = own_axes(axes, 4.4, 3.0)
+    axes.plot(100 * table["far"], 100 * table["false_alarm"], color=BLUE, label="measured")
+    axes.plot(100 * table["far"], 100 * table["independent"], "--", color=ORANGE, label="if every pair erred alone")
+    axes.set(xscale="log", xlabel="FAR, % of the pairs", ylabel="false alarms, % of the unknown queries")
+    axes.set(title="One query meets many strangers", ylim=(-2, 102))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.legend()
+    return axes
+
+
+def probabilities(distance: np.ndarray, curves: Mapping[str, np.ndarray], axes: Axes | None = None) -> Axes:
+    """Probabilities of the same person over the distance, one curve a name."""
+    axes = own_axes(axes, 4.4, 3.0)
+    for (name, curve), colour, style in zip(curves.items(), PALETTE, ("-", "--", "-.", ":"), strict=False):
+        axes.plot(distance, curve, linestyle=style, color=colour, label=name)
+    axes.axhline(0.5, color="0.7", linewidth=1)
+    axes.set(xlabel="distance", ylabel="P(same | distance)", ylim=(-0.02, 1.02), title="A distance as a probability")
+    axes.legend()
     return axes

@@ -187,6 +187,7 @@ def recipe(system: str, profile: str = "quick", variant: str = "", **changes: An
             near = get_close_matches(name, [*own, *options], 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join([*own, *options])}."
             raise InputError(f"{system} has no setting {name!r}: {hint}")
+    module.Options(**values["options"])  # a wrong value is refused here, before any image is read
     return Recipe(**values)
 
 
