@@ -23,7 +23,6 @@ import typer
 
 from reidkit import course, synthetic
 from reidkit.cli import setting
-from reidkit.data import load
 from reidkit.features import features_of
 from reidkit.images import read_images
 from reidkit.metrics import score
@@ -53,7 +52,7 @@ def images_of(dataset: str, root: Path | None, profile: str, fold: int, seed: in
 def measure(images: pd.DataFrame, system: str, changes: dict[str, Any], **known: Any) -> dict[str, Any]:
     """Train (or load), describe and score one recipe; the minutes are those of the training."""
     plan = recipe(system, **{**known, **changes})
-    train = load(images[images["split"] == "train"], plan.height, plan.width)
+    train, _ = course.sets(plan, images)
     started = time.perf_counter()
     run = load_or_fit(plan, train, runs=course.runs_folder())
     minutes = run.history["seconds"].sum() / 60 if len(run.history) else (time.perf_counter() - started) / 60
