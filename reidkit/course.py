@@ -31,7 +31,7 @@ from .features import Features, answer
 from .images import CARDS, InputError, check, default_root, is_person, read_images, validation_fold
 from .metrics import Scores, attribute_scores, score
 from .ranking import rank_features
-from .train import PROFILES, Recipe, Run, load_run, system_of, write
+from .train import PROFILES, Recipe, Run, learns_attributes, load_run, write
 
 SIZES = {"smoke": "smoke", "quick": "quick", "paper": "full"}  # of the synthetic benchmark, by profile
 CELL_SECONDS = {"smoke": 300, "quick": 1800, "paper": 7 * 86400}  # a cell that takes longer hangs
@@ -129,7 +129,7 @@ def sets(
     Raises:
         InputError: a system that learns attributes on a data set without.
     """
-    if attributes is None and getattr(system_of(recipe.system), "ATTRIBUTES", False):
+    if attributes is None and learns_attributes(recipe):
         attributes = read_attributes(recipe.dataset, images.attrs["root"], fold=recipe.fold)
     if recipe.validation:
         images = validation_fold(images, recipe.validation, recipe.seed)

@@ -372,6 +372,7 @@ def fit(
         history, best = History(list(state["history"])), state["best"]
     model, optimizer = fabric.setup(network, optimizer)
     label, groups = train.label.numpy(), colour_groups(recipe, train)
+    held_groups = colour_groups(recipe, validation) if validation is not None else None
     epochs = tqdm(range(len(history.rows), recipe.epochs), "training", disable=not progress, leave=False)
     for epoch in epochs:
         if recipe.patience and stale(history) >= recipe.patience:
@@ -404,7 +405,7 @@ def fit(
         row = {"epoch": epoch + 1, "lr": recipe.lr * share, "seconds": seconds, "images_per_second": speed}
         history.rows.append({**row, **means})
         if validation is not None:
-            history.rows[-1] |= validate(recipe, model, validation, fabric)
+            history.rows[-1] |= validate(recipe, model, validation, fabric, held_groups)
             if stale(history) == 0:
                 best = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
         total = {"loss": sum(means[name] for name in losses)} if len(losses) > 4 else {}  # a dozen would fill the line
@@ -425,10 +426,16 @@ def call(network: nn.Module, hook: str, fabric: Fabric, *given: Any) -> None:
             getattr(network, hook)(*given)
 
 
+def learns_attributes(recipe: Recipe) -> bool:
+    """Whether a training by this recipe needs the attributes of its people."""
+    asks = getattr(system_of(recipe.system), "learns_attributes", None)
+    return bool(asks and asks(options_of(recipe)))
+
+
 def ready(recipe: Recipe, train: ImageSet, validation: ImageSet | None) -> None:
     """InputError unless the images carry what the recipe's system learns from."""
     system = system_of(recipe.system)
-    if getattr(system, "ATTRIBUTES", False) and not train.tasks:
+    if learns_attributes(recipe) and not train.tasks:
         raise InputError(
             f"{recipe.system} learns attributes and these images have none: give `load` the attributes of the people."
         )
@@ -443,11 +450,13 @@ def ready(recipe: Recipe, train: ImageSet, validation: ImageSet | None) -> None:
 
 
 @torch.no_grad()
-def validate(recipe: Recipe, model: nn.Module, images: ImageSet, fabric: Fabric) -> dict[str, float]:
+def validate(
+    recipe: Recipe, model: nn.Module, images: ImageSet, fabric: Fabric, groups: np.ndarray | None = None
+) -> dict[str, float]:
     """Losses on people who are not trained on, `val_<name>`, and their sum, `val_loss`; the same batches every time."""
     system, options, sums = system_of(recipe.system), options_of(recipe), Sums()
     model.eval()
-    for index in plan(recipe, images.label.numpy(), VALIDATION, colour_groups(recipe, images)):
+    for index in plan(recipe, images.label.numpy(), VALIDATION, groups):
         batch: Batch = fabric.to_device(images.batch(index))
         batch["image"] = standardise(batch["image"])
         output = model(batch["image"])

@@ -282,6 +282,16 @@ def test_triplets_bring_people_together() -> None:
 
 
 @pytest.mark.usefixtures("tiny")
+def test_the_second_stage_needs_no_attributes() -> None:
+    """PKU-ReID has none, and triplets ask for none; the first stage does."""
+    plain = replace(PEOPLE, tasks=(), attributes=torch.empty(len(PEOPLE), 0, dtype=torch.int64))
+    own = recipe("two_stage", variant="identity", epochs=1, batch=24, validation=0, patience=0, clusters=2, **SMALL)
+    assert not train.learns_attributes(own) and train.learns_attributes(recipe("two_stage"))
+    network, history = fit(own, plain, progress=False)
+    assert describe(network, plain, own).descriptor.shape == (36, 128) and np.isfinite(history.rows[0]["triplet"])
+
+
+@pytest.mark.usefixtures("tiny")
 def test_the_second_stage_answers_no_attributes(tmp_path: Path) -> None:
     own = recipe("two_stage", variant="identity", epochs=1, batch=24, clusters=2, **SMALL)
     run = load_or_fit(own, PEOPLE, HELD_OUT, folder=tmp_path / "run", progress=False, say=lambda _: None)

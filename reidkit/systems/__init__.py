@@ -5,7 +5,7 @@ Every module has `Options` (its own knobs), `Network` with `forward(images) -> O
 `watch(output, batch) -> dict` (what to log beside the losses), `RECIPES` by profile and `CLAIMS`. It may have
 
 - `VARIANTS`, the rows of its paper's tables: changes to the recipe by profile, or for "all";
-- `ATTRIBUTES = True`, if it learns attributes: the network then has `answer(images) -> list of logits`, a task each;
+- `learns_attributes(options)`, whether it does: the network then has `answer(images) -> list of logits`, a task each;
 - `VALIDATES = True`, if its losses mean something on people it was not trained on;
 - a network with `before_epoch(images)`, `before_step(images)` or `after_step(output, batch)`, which the loop calls.
 

@@ -20,7 +20,6 @@ from ..images import InputError
 from ..losses import KINDS, class_weights, task_losses, triplet
 
 STAGES = ("attributes", "identity")
-ATTRIBUTES = True  # a training needs the attributes of its people
 VALIDATES = True  # its losses mean something on people it was not trained on
 
 
@@ -43,6 +42,11 @@ class Options:
             raise InputError(f"dropout is {self.dropout}: give a share from 0 to below 1.")
         if self.dimensions < 1 or not self.margin > 0 or not self.gamma >= 0:
             raise InputError("dimensions must be at least 1, margin above 0 and gamma not negative.")
+
+
+def learns_attributes(options: Options) -> bool:
+    """The first stage does."""
+    return options.stage == "attributes"
 
 
 @dataclass
