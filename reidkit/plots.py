@@ -421,8 +421,8 @@ def shares(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     axes.plot([least, 100], [least, 100], color="0.6", linestyle="--", linewidth=1)
     x, y = table["share_real"].clip(lower=least), table["share_here"].clip(lower=least)
     axes.plot(x, y, "o", color=BLUE, markersize=4, alpha=0.7)
-    apart = (np.log(x) - np.log(y)).abs().nlargest(5).index
-    for i in apart:
+    apart = (np.log(x) - np.log(y)).abs()
+    for i in apart[apart > np.log(1.3)].index:
         name = f"{table['task'][i]}: {table['class'][i]}"
         axes.annotate(name, (x[i], y[i]), (4, -3), textcoords="offset points", fontsize=6)
     axes.set(xscale="log", yscale="log", xlabel="Market-1501, % of the training people", ylabel="here, %")
@@ -493,13 +493,12 @@ def trade_off(
         points: by name, (far, frr) of single thresholds.
     """
     axes = own_axes(axes, 4.8, 3.4)
-    rates = {
-        name: 100 * curve[["far", "frr"]][(curve[["far", "frr"]] > 0).all(axis=1)] for name, curve in curves.items()
-    }
-    least = 0.7 * min([float(rate["frr"].min()) for rate in rates.values() if len(rate)], default=0.1)
+    rates = {name: 100 * curve[["far", "frr"]][curve["far"] > 0] for name, curve in curves.items()}
+    seen = [float(rate["frr"][rate["frr"] > 0].min()) for rate in rates.values() if (rate["frr"] > 0).any()]
+    least = 0.7 * min(seen, default=0.1)
     axes.plot([least, 100], [least, 100], color="0.7", linestyle="--", linewidth=1)
     for (name, rate), colour in zip(rates.items(), PALETTE, strict=False):
-        axes.plot(rate["far"], rate["frr"], color=colour, label=name)
+        axes.plot(rate["far"], rate["frr"].clip(lower=least), color=colour, label=name)
     for (name, point), marker in zip((points or {}).items(), "osD^v", strict=False):
         far, frr = np.maximum(100 * np.array(point), least)  # a rate of 0 stands on the edge
         axes.plot([far], [frr], marker, color=VERMILION, mec="black", markersize=7, label=name, clip_on=False)
@@ -577,7 +576,7 @@ def open_set(
         axes.plot([100 * alarm], [100 * found], marker, color=VERMILION, mec="black", markersize=7, label=name)
     axes.set(xlabel="false alarms, % of the unknown queries", ylabel="found and accepted, % of the known")
     axes.set(title="Open set", xlim=(-2, 102), ylim=(0, 102))
-    axes.legend(loc="lower right")
+    axes.legend()
     return axes
 
 
