@@ -545,6 +545,21 @@ def test_a_run_is_kept_whole_and_loaded_again(undisturbed: train.Run, people: Im
     assert torch.__version__.startswith(environment["torch"]) and environment["people"] == [1, 2, 3, 4]
 
 
+def test_bf16_is_not_chosen_where_the_last_map_is_one_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There it is NaN at random on a CPU, see `one_column`; whoever names a precision gets it."""
+    monkeypatch.setattr(train, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    narrow = recipe("two_stage", "smoke")
+    assert (narrow.width, narrow.last_stride) == (32, 2) and train.precision_of(narrow) == "32-true"
+    for other in (
+        replace(narrow, last_stride=1),
+        replace(narrow, width=33),
+        replace(narrow, backbone="alexnet", height=64, width=64),
+    ):
+        assert train.precision_of(other) == "bf16-mixed"
+    assert train.precision_of(replace(narrow, precision="bf16-mixed")) == "bf16-mixed"
+
+
 @pytest.mark.parametrize("after", [1, 2, 3])
 def test_a_resumed_run_ends_with_the_very_bits(
     after: int, undisturbed: train.Run, people: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
