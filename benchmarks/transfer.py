@@ -47,7 +47,7 @@ def main(
         for seed in numbers(seeds):
             images = images_of(dataset, root, profile, fold, seed)
             known = {"dataset": dataset, "profile": profile, "fold": fold, "seed": seed}
-            plan = recipe("two_stage", variant="cross_entropy", **known)
+            plan = recipe("two_stage", variant="cross_entropy", epochs=5, **known)
             first = load_or_fit(plan, *course.sets(plan, images), runs=course.runs_folder())
             rows.append({"system": "first stage alone", **known, **measure(first, images)})
             for start, weights in (("without", "none"), ("with", str(first.folder))):

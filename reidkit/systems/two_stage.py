@@ -135,7 +135,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "rotate": 10.0, "validation": 0.4, "patience": 4,
     },
     "quick": {
-        "epochs": 5, "height": 96, "width": 48, "batch": 96, "instances": 0, "last_stride": 2, "schedule": "linear",
+        "epochs": 4, "height": 96, "width": 48, "batch": 96, "instances": 0, "last_stride": 2, "schedule": "linear",
         "lr": 1e-3, "rotate": 10.0, "pad": 4, "validation": 0.4, "patience": 3,
     },
     # paper 001: lr 3e-4, linear with a warm-up over a tenth of the steps, 15 epochs, early stopping, 60/40 by identity
