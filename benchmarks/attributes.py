@@ -1,7 +1,8 @@
-"""Four losses for attributes, over splits and seeds (Tables 2 and 3 of paper 001).
+r"""Four losses for attributes, over splits and seeds (Tables 2 and 3 of paper 001).
 
     python benchmarks/attributes.py synthetic --seeds 0,1,2 --set epochs=5
-    python benchmarks/attributes.py viper --root DIR --folds 0,1,2 --set height=128 --set width=48 --set epochs=16 --set batch=32 --set patience=6
+    python benchmarks/attributes.py viper --root DIR --folds 0,1,2 --set height=128 --set width=48 --set epochs=16 \
+        --set batch=32 --set patience=6
 
 The first stage of `two_stage` with each loss on 60 % of the training people; accuracy, macro F1 and mean accuracy on
 the other 40 % (as in the paper, which also stops and chooses there) and on the test people (who decide nothing). On
