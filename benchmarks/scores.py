@@ -4,9 +4,12 @@ r"""Measured scores of the systems on one data set, over splits and seeds: what 
     python benchmarks/scores.py pku --root DIR --folds 0,1,2 --systems histogram,both --set epochs=30
     python benchmarks/scores.py viper --root DIR --folds 0,1,2,3,4,5,6,7,8,9 --systems histogram,both \
         --set epochs=15 --set instances=2
+    python benchmarks/scores.py pku --root DIR --folds 0,1,2 --systems set1,set2,set3,triplet18,triplet50 \
+        --profile paper --set pretrained=none --set epochs=60 --out inherent_code-pku
 
-Every row goes to figures/scores-DATASET.csv as soon as it is measured; finished runs are not trained again. For
-`synthetic` the seed is that of the people as well as of the training: other people, other weights.
+Every row goes to figures/scores-DATASET.csv (or figures/OUT.csv) as soon as it is measured; finished runs are not
+trained again. For `synthetic` the seed is that of the people as well as of the training: other people, other weights.
+Settings are for what is trained; a row's own come before them.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from reidkit.cli import setting
 from reidkit.features import features_of
 from reidkit.images import read_images
 from reidkit.metrics import score
+from reidkit.systems import inherent_code
 from reidkit.train import load_or_fit, recipe, write
 
 VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -34,6 +38,7 @@ VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "identity": ("ResNet-18, identity", "baseline", {"triplet": 0}),
     "both": ("ResNet-18, identity + triplet", "baseline", {}),
 }
+VARIANTS |= {row: (row, "inherent_code", {"variant": row}) for row in inherent_code.VARIANTS}
 
 
 def numbers(text: str) -> list[int]:
@@ -68,15 +73,16 @@ def main(
     seeds: Annotated[str, typer.Option()] = "0",
     systems: Annotated[str, typer.Option()] = ",".join(VARIANTS),
     settings: Annotated[list[str] | None, typer.Option("--set")] = None,
+    name_out: Annotated[str, typer.Option("--out")] = "",
 ) -> None:
     changes = dict(setting(text) for text in settings or [])
     rows = []
-    out = course.home() / "figures" / f"scores-{dataset}.csv"
+    out = course.home() / "figures" / f"{name_out or f'scores-{dataset}'}.csv"
     for fold in numbers(folds):
         for seed in numbers(seeds):
             images = images_of(dataset, root, profile, fold, seed)
             for name, system, own in (VARIANTS[key] for key in systems.split(",")):
-                given = changes if system == "baseline" else {}
+                given = changes if system != "histogram" else {}
                 known = {"dataset": dataset, "profile": profile, "fold": fold, "seed": seed}
                 got = measure(images, system, {**given, **own}, **known)
                 rows.append({"system": name, **known, "settings": json.dumps(changes), **got})
