@@ -24,11 +24,15 @@ class Backbone(nn.Module):
     A ResNet pads its rim and rounds up; AlexNet does not: its map has (H - 31) // stride rows.
 
     `stages` are the steps in order, by the names papers use (`stem`, `layer1` ... or `conv1` ...), so that a system
-    can share some of them and copy the rest.
+    can share some of them and copy the rest. `top` are AlexNet's two fully connected layers, `fc6` and `fc7`, maps to
+    (B, 4096): no part of the backbone, but of a system that takes them.
     """
 
-    def __init__(self, name: str, stages: nn.ModuleDict, channels: int, stride: int) -> None:
+    def __init__(
+        self, name: str, stages: nn.ModuleDict, channels: int, stride: int, top: dict[str, nn.Module] | None = None
+    ) -> None:
         super().__init__()
+        self.top = top or {}  # a plain dict, or torch would count them in
         self.name = name
         self.stages = stages
         self.channels = channels
@@ -63,7 +67,7 @@ def build(name: str = "resnet18", pretrained: str = "none", last_stride: int = 2
     if pretrained != "none" and not of_run:
         network.load_state_dict(weights(name, pretrained), strict=True)
     if name == "alexnet":
-        backbone = Backbone(name, alexnet_stages(network), channels=256, stride=32)
+        backbone = Backbone(name, alexnet_stages(network), channels=256, stride=32, top=alexnet_top(network))
     else:
         if last_stride == 1:
             open_last_stage(network.layer4)
@@ -95,6 +99,13 @@ def alexnet_stages(network: nn.Module) -> nn.ModuleDict:
     starts = [i for i, layer in enumerate(features) if isinstance(layer, nn.Conv2d)]
     ends = [*starts[1:], len(features)]
     return nn.ModuleDict({f"conv{n}": features[a:b] for n, (a, b) in enumerate(zip(starts, ends, strict=True), 1)})
+
+
+def alexnet_top(network: nn.Module) -> dict[str, nn.Module]:
+    """AlexNet's first two fully connected layers, each with its dropout and ReLU; 6 x 6 places, however many came."""
+    classifier: nn.Sequential = network.classifier  # type: ignore[assignment]
+    places: nn.Module = network.avgpool  # type: ignore[assignment]
+    return {"fc6": nn.Sequential(places, nn.Flatten(), *classifier[:3]), "fc7": nn.Sequential(*classifier[3:6])}
 
 
 def open_last_stage(layer4: nn.Module) -> None:
@@ -134,9 +145,11 @@ def weights(name: str, source: str) -> dict[str, Tensor]:
         ) from None
     own = getattr(models, name)(weights=None).state_dict()
     state = dict(state) if isinstance(state, dict) else {}
-    # the classifier is thrown away in any case, so files without one, or with another number of classes, will do
+    # the classifier is thrown away in any case, so files without one, or with another number of classes, will do;
+    # of AlexNet's, two layers of three may be used
     head = "classifier." if name == "alexnet" else "fc."
-    state |= {key: value for key, value in own.items() if key.startswith(head)}
+    mend = {k: v for k, v in own.items() if k.startswith(head) and (k not in state or state[k].shape != v.shape)}
+    state |= mend
     wrong = sorted(set(own) ^ set(state)) or [k for k in own if own[k].shape != state[k].shape]
     if wrong:
         raise InputError(

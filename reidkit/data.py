@@ -38,6 +38,34 @@ def class_counts(labels: Tensor, tasks: Sequence[Task]) -> list[tuple[int, ...]]
     ]
 
 
+def binary_columns(tasks: Sequence[Task]) -> Tensor:
+    """The columns of the binary view, (A, 2) int64: which task each belongs to, and for which class it is a yes.
+
+    A task of two answers has one, for its second; any other has one an answer, none for a colour's last, "multi".
+    """
+    counts = [len(task.binary_columns) for task in tasks]
+    rows = [(t, 1 if n == 1 else k) for t, n in enumerate(counts) for k in range(n)]
+    return torch.tensor(rows, dtype=torch.long).reshape(-1, 2)
+
+
+def binary_labels(labels: Tensor, columns: Tensor) -> Tensor:
+    """Class indices (B, T) in the binary view of `binary_columns` (A, 2): (B, A) int64, 1 yes, 0 no, -1 missing."""
+    of_task = labels[:, columns[:, 0]]  # (B, A)
+    return (of_task == columns[:, 1]).long().masked_fill(of_task < 0, -1)
+
+
+def class_logits(logits: Tensor, tasks: Sequence[Task]) -> list[Tensor]:
+    """Logits of the binary view (B, A) as those of each task's classes, T of (B, classes).
+
+    What has no column of its own (no; multi-colour) has the logit 0: it is chosen where no column says yes.
+    """
+    out = []
+    for task, own in zip(tasks, logits.split([len(task.binary_columns) for task in tasks], 1), strict=True):
+        none = own.new_zeros(len(own), len(task.classes) - own.shape[1])  # (B, 0 or 1)
+        out.append(torch.cat([none, own] if len(task.classes) == 2 else [own, none], 1))
+    return out
+
+
 def decode(paths: Iterable[str], height: int, width: int, *, progress: bool = False) -> Tensor:
     """Image files to one uint8 tensor (N, 3, height, width), resized with antialiasing; a path is decoded once.
 

@@ -17,13 +17,14 @@ from types import ModuleType
 
 import pandas as pd
 
-from . import baseline, histogram, inherent_code, two_stage
+from . import baseline, histogram, inherent_code, sharenet, two_stage
 
 SYSTEMS: dict[str, ModuleType] = {
     "baseline": baseline,
     "histogram": histogram,
     "two_stage": two_stage,
     "inherent_code": inherent_code,
+    "sharenet": sharenet,
 }
 
 

@@ -1,0 +1,188 @@
+"""How much should two tasks share? (paper 000): an embedding and attributes, one trunk, and the layer where they part.
+
+    L = L_triplet + alpha L_attributes
+
+Triplets by cosine distance, each positive of an anchor with the anchor's nearest stranger in the batch; attributes as
+sigmoid cross-entropy over the binary view. `share` names the last layer that both tasks use; what comes after it is
+there twice, once a task. Sharenet-5, -6 and -7 share an AlexNet up to conv5, fc6 and fc7.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..backbones import Backbone
+from ..data import Targets, binary_columns, binary_labels, class_logits
+from ..images import InputError
+from ..losses import MINING, batch_triplets, pairwise_distance, sigmoid_cross_entropy
+
+
+@dataclass(frozen=True)
+class Options:
+    """Sharenet's own knobs."""
+
+    share: str = "layer4"  # the last shared layer: layer1 ... layer4 of a ResNet; conv1 ... conv5, fc6, fc7 of AlexNet
+    alpha: float = 0.05  # weight of the attributes; 0 leaves their branch out: the paper's triplet baseline
+    mining: str = "hard"  # negatives of a positive pair: the anchor's nearest of the batch, or "all"
+    margin: float = 0.5  # of the triplet loss, a cosine distance
+    hidden: int = 0  # width of a layer with batch norm before the embedding, 0 for none (paper: 1024 on a ResNet)
+    dimensions: int = 128  # of the embedding; 0: as many as training people
+
+    def __post_init__(self) -> None:
+        if self.mining not in MINING:
+            raise InputError(f"mining {self.mining!r} is not known: choose one of {', '.join(MINING)}.")
+        if not self.alpha >= 0 or not self.margin > 0:
+            raise InputError(f"alpha is {self.alpha}, margin {self.margin}: give alpha 0 or more, margin above 0.")
+        if self.hidden < 0 or self.dimensions < 0:
+            raise InputError(f"hidden is {self.hidden}, dimensions {self.dimensions}: give 0 or more.")
+
+
+def learns_attributes(options: Options) -> bool:
+    """With a weight they do."""
+    return options.alpha > 0
+
+
+@dataclass
+class Output:
+    """What a forward pass gives."""
+
+    embedding: Tensor  # (B, D), what the triplets read and what is ranked
+    logits: Tensor  # (B, A), one for each column of the binary view; A is 0 without attributes
+    columns: Tensor  # (A, 2), task and class of each of them
+
+
+class Flat(nn.Module):
+    """Feature map (B, Z, H, W) to (B, Z) by global average pooling; vectors stay as they are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3)) if x.ndim == 4 else x
+
+
+class Network(nn.Module):
+    """The shared layers; the rest once for the embedding (in `backbone` and `top`), once for attributes (`branch`)."""
+
+    def __init__(self, backbone: Backbone, targets: Targets, options: Options) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.top = nn.ModuleDict(backbone.top)  # AlexNet's fc6 and fc7
+        layers = list(backbone.stages) + list(self.top)
+        if options.share not in layers:
+            known = ", ".join(layers)
+            raise InputError(f"{backbone.name} has no layer {options.share!r} to share: choose one of {known}.")
+        cut = layers.index(options.share) + 1
+        self.shared, self.apart = layers[:cut], layers[cut:]
+        self.asked = targets.tasks if options.alpha else ()
+        self.tasks = [task.name for task in self.asked]
+        width = 4096 if self.top else backbone.channels
+        hidden = [nn.Linear(width, options.hidden), nn.BatchNorm1d(options.hidden), nn.ReLU()] if options.hidden else []
+        self.embed = nn.Sequential(
+            Flat(), *hidden, nn.Linear(options.hidden or width, options.dimensions or targets.people)
+        )
+        self.columns: Tensor
+        self.register_buffer("columns", binary_columns(self.asked), persistent=False)
+        a = len(self.columns)
+        self.branch = nn.ModuleDict({name: deepcopy(self.layer(name)) for name in self.apart if a})
+        self.attributes = nn.Sequential(Flat(), nn.Linear(width, a)) if a else None
+
+    def layer(self, name: str) -> nn.Module:
+        """A layer of the trunk or of the embedding's branch."""
+        return self.top[name] if name in self.top else self.backbone.stages[name]
+
+    def trunk(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to what both tasks read."""
+        x = images
+        for name in self.shared:
+            x = self.layer(name)(x)
+        return x
+
+    def embedding(self, x: Tensor) -> Tensor:
+        """From the trunk to the embedding, (B, D)."""
+        for name in self.apart:
+            x = self.layer(name)(x)
+        return self.embed(x)
+
+    def yes(self, x: Tensor) -> Tensor:
+        """From the trunk to the logits of the binary view, (B, A)."""
+        if self.attributes is None:
+            return x.new_zeros(len(x), 0)
+        for stage in self.branch.values():
+            x = stage(x)
+        return self.attributes(x)
+
+    def forward(self, images: Tensor) -> Output:
+        x = self.trunk(images)
+        return Output(self.embedding(x), self.yes(x), self.columns)
+
+    def describe(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to embeddings (B, D)."""
+        return self.embedding(self.trunk(images))
+
+    def answer(self, images: Tensor) -> list[Tensor]:
+        """Images (B, 3, H, W) to the logits (B, classes) of every task; none without attributes."""
+        return class_logits(self.yes(self.trunk(images)), self.asked)
+
+
+def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dict[str, Tensor]:
+    """Triplets, a mean over the anchors; attributes, a sum over the columns and a mean over the images."""
+    apart = batch_triplets(output.embedding, batch["label"], margin=options.margin, mining=options.mining)
+    losses = {"triplet": apart.mean()}
+    if options.alpha:
+        target = binary_labels(batch["attributes"], output.columns)
+        losses["attributes"] = options.alpha * sigmoid_cross_entropy(output.logits, target).mean()
+    return losses
+
+
+@torch.no_grad()
+def watch(output: Output, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Mean cosine distance of all pairs of the batch (0: everybody has become one point), accuracy of the columns."""
+    values = {"distance": pairwise_distance(output.embedding, distance="cosine").mean()}
+    if len(output.columns):
+        target = binary_labels(batch["attributes"], output.columns)
+        known = target >= 0
+        if known.any():
+            values["accuracy"] = ((output.logits > 0) == target.bool())[known].float().mean()
+    return values
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "epochs": 2, "height": 64, "width": 32, "batch": 32, "instances": 4, "last_stride": 2, "metric": "cosine",
+    },
+    "quick": {
+        "epochs": 6, "height": 96, "width": 48, "batch": 64, "instances": 4, "last_stride": 2, "metric": "cosine",
+    },
+    # paper 000 on a ResNet-50: batch 32, lr 1e-4 divided by 10 in steps, alpha 0.05, FC 1024, batch norm, ReLU, FC C
+    "paper": {
+        "backbone": "resnet50", "pretrained": "torchvision", "epochs": 60, "height": 256, "width": 128, "batch": 32,
+        "instances": 4, "last_stride": 2, "lr": 1e-4, "weight_decay": 5e-4, "warmup": 0.0, "schedule": "step",
+        "milestones": (1 / 3, 2 / 3), "metric": "cosine", "hidden": 1024, "dimensions": 0,
+    },
+}  # fmt: skip
+ALEXNET_PAPER: dict[str, Any] = {  # and on an AlexNet: batch 100, lr 1e-3 divided by 10 in steps, alpha 0.01
+    "height": 224, "width": 224, "batch": 100, "optimizer": "sgd", "lr": 1e-3, "hidden": 0, "dimensions": 1024,
+}  # fmt: skip
+SMALL_ALEXNET: dict[str, Any] = {"height": 128, "width": 64, "lr": 3e-4}  # from scratch and without batch norm
+
+
+def _alexnet(**row: Any) -> dict[str, dict[str, Any]]:
+    small = dict.fromkeys(("smoke", "quick"), SMALL_ALEXNET)
+    return {"all": {"backbone": "alexnet", "alpha": 0.01, **row}, **small, "paper": ALEXNET_PAPER}
+
+
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    "triplet": {"all": {"alpha": 0.0}},
+    **{f"share-{layer}": {"all": {"share": layer}} for layer in ("layer2", "layer3", "layer4")},
+    "triplet-alexnet": _alexnet(alpha=0.0, share="fc7"),
+    "sharenet-5": _alexnet(share="conv5"),
+    "sharenet-6": _alexnet(share="fc6"),
+    "sharenet-7": _alexnet(share="fc7"),
+}
+CLAIMS: tuple[str, ...] = (
+    "sharenet-7 > sharenet-6 > sharenet-5 > triplet-alexnet in rank-1",
+    "share-layer4 > share-layer3 > share-layer2 > triplet in rank-1",
+)
