@@ -6,6 +6,10 @@ r"""Measured scores of the systems on one data set, over splits and seeds: what 
         --set epochs=15 --set instances=2
     python benchmarks/scores.py pku --root DIR --folds 0,1,2 --systems set1,set2,set3,triplet18,triplet50 \
         --profile paper --set pretrained=none --set epochs=60 --out inherent_code-pku
+    python benchmarks/scores.py towncentre --root DIR --folds 0,1,2 --set epochs=15 --out sharenet-alexnet \
+        --systems histogram,triplet-alexnet,sharenet-5,sharenet-6,sharenet-7
+    python benchmarks/scores.py towncentre --root DIR --folds 0,1,2 --set epochs=10 --out sharenet-resnet \
+        --systems triplet,share-layer2,share-layer3,share-layer4
 
 Every row goes to figures/scores-DATASET.csv (or figures/OUT.csv) as soon as it is measured; finished runs are not
 trained again. For `synthetic` the seed is that of the people as well as of the training: other people, other weights.
@@ -20,16 +24,17 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import torch
 import typer
 
 from reidkit import course, synthetic
 from reidkit.cli import setting
-from reidkit.features import features_of
+from reidkit.features import Features, features_of
 from reidkit.images import read_images
 from reidkit.metrics import score
-from reidkit.systems import inherent_code
+from reidkit.systems import inherent_code, sharenet
 from reidkit.train import load_or_fit, recipe, write
 
 VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -39,6 +44,7 @@ VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "both": ("ResNet-18, identity + triplet", "baseline", {}),
 }
 VARIANTS |= {row: (row, "inherent_code", {"variant": row}) for row in inherent_code.VARIANTS}
+VARIANTS |= {row: (row, "sharenet", {"variant": row}) for row in sharenet.VARIANTS}
 
 
 def numbers(text: str) -> list[int]:
@@ -61,8 +67,30 @@ def measure(images: pd.DataFrame, system: str, changes: dict[str, Any], **known:
     started = time.perf_counter()
     run = load_or_fit(plan, train, runs=course.runs_folder())
     minutes = run.history["seconds"].sum() / 60 if len(run.history) else (time.perf_counter() - started) / 60
-    scores = score(*(features_of(run, images, split) for split in ("query", "gallery")), plan.metric)
-    return {"mAP": scores.mAP, "rank1": scores.rank1, "rank10": scores.at(10), "minutes": minutes}
+    query, gallery = (features_of(run, images, split) for split in ("query", "gallery"))
+    scores = score(query, gallery, plan.metric)
+    found = {"mAP": scores.mAP, "rank1": scores.rank1, "rank10": scores.at(10)}
+    if plan.dataset == "towncentre":
+        found["rank1_far"] = score(query, far_from(query, gallery), plan.metric).rank1
+    answers = course.attribute_table(run, images)
+    if answers is not None:
+        found |= {name: answers.loc["global", name] for name in ("accuracy", "commonest", "macro_f1")}
+    return {**found, "minutes": minutes}
+
+
+def far_from(query: Features, gallery: Features) -> Features:
+    """One gallery image a person: of people who are asked for, the frame farthest from the one that asks.
+
+    TownCentre is one camera that follows people: the frames beside the query are almost the query itself, and whoever
+    finds them has recognised nobody.
+    """
+    asked = dict(zip(query.table["pid"], query.table["frame"], strict=True))
+    table = gallery.table
+    away = (table["frame"] - table["pid"].map(asked).fillna(0)).abs()
+    rows = np.sort(away.sort_values(kind="stable").groupby(table["pid"]).tail(1).index)
+    kept = table.loc[rows].reset_index(drop=True)
+    kept.attrs = table.attrs
+    return Features(gallery.descriptor[torch.from_numpy(rows)], kept)
 
 
 def main(
@@ -96,10 +124,11 @@ def main(
 
 def summary(table: pd.DataFrame) -> str:
     """A Markdown table, a row a system: mean and sample standard deviation over folds and seeds."""
-    lines = ["| system | n | mAP | rank-1 | rank-10 | minutes |", "|---|---|---|---|---|---|"]
+    shown = [c for c in ("mAP", "rank1", "rank10", "rank1_far", "accuracy", "macro_f1") if c in table]
+    lines = [f"| system | n | {' | '.join(shown)} | minutes |", "|---" * (3 + len(shown)) + "|"]
     for name, part in table.groupby("system", sort=False):
         means, spread = part.mean(numeric_only=True), part.std(numeric_only=True).fillna(0)  # of n - 1
-        cells = [f"{means[c]:.1f} ± {spread[c]:.1f}" for c in ("mAP", "rank1", "rank10")]
+        cells = [f"{means[c]:.1f} ± {spread[c]:.1f}" for c in shown]
         lines.append(f"| {name} | {len(part)} | {' | '.join(cells)} | {part['minutes'].mean():.1f} |")
     return "\n".join(lines)
 
