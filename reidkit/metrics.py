@@ -23,6 +23,7 @@ from .ranking import (
     chosen,
     features_pair,
     labels_of,
+    pairwise,
     rank_of_matches,
 )
 
@@ -218,6 +219,34 @@ def places_of(distance: np.ndarray, labels: Labels, rows: slice, rule: str) -> l
     """Places of the matches of a block of queries: distance (rows, G) to one (M,) array a query."""
     keep, match = labels.keep(rows, rule), labels.match(rows)
     return [rank_of_matches(d, k, m) for d, k, m in zip(distance, keep, match, strict=True)]
+
+
+def view_scores(query: Features, gallery: Features, metric: str = "euclidean") -> pd.DataFrame:
+    """Which views are hard: mAP by the orientation of the query (rows) and of the matches that count (columns).
+
+    Matches are images from other cameras; one in another orientation than the column's is left out, and every stranger
+    stays, so that all cells are ranked against the same people.
+
+    Returns:
+        Percent, indexed by orientation; NaN where no query has such a match.
+    Raises:
+        InputError: images without orientations.
+    """
+    asked, shown = query.table, gallery.table
+    if (asked["orientation"] < 0).all() or (shown["orientation"] < 0).all():
+        raise InputError(f"the images of {asked.attrs.get('dataset', 'this table')} have no orientation: ask others.")
+    distance = pairwise(query.descriptor, gallery.descriptor, metric).numpy()
+    pids, cameras, views = (shown[name].to_numpy() for name in ("pid", "camid", "orientation"))
+    rows = []
+    for i, (pid, camera, view) in enumerate(zip(asked["pid"], asked["camid"], asked["orientation"], strict=True)):
+        strangers = np.sort(distance[i, (pids != pid) & (pids >= 0)])
+        for other in np.unique(views[views >= 0]):
+            near = np.sort(distance[i, (pids == pid) & (cameras != camera) & (views == other)])
+            if len(near) and view >= 0:
+                places = np.searchsorted(strangers, near) + 1 + np.arange(len(near))
+                rows.append((view, other, 100 * average_precision(places)))
+    table = pd.DataFrame(rows, columns=["query", "match", "mAP"])
+    return table.pivot_table(index="query", columns="match", values="mAP")
 
 
 # --- attributes ----------------------------------------------------------------------------------------------

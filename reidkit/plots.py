@@ -161,6 +161,20 @@ def cooccurrence(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     return axes
 
 
+def views(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
+    """Heat map of `metrics.view_scores`; orientation 0 faces the camera, each further one is 45 degrees on."""
+    axes = own_axes(axes, 5.2, 4.2)
+    turned = table.rename(index=_degrees, columns=_degrees)
+    sns.heatmap(turned, ax=axes, cmap="cividis", annot=True, fmt=".0f", cbar_kws={"label": "mAP, %"})
+    axes.set(xlabel="the match is turned by, degrees", ylabel="the query is turned by, degrees")
+    axes.set_title("Which views find each other")
+    return axes
+
+
+def _degrees(orientation: int) -> int:
+    return 45 * orientation
+
+
 # --- images and rankings -------------------------------------------------------------------------------------
 
 

@@ -137,3 +137,21 @@ def test_the_paper_recipe_and_its_rows() -> None:
     assert (own.optimizer, own.lr, own.batch, own.epochs, own.height, own.width) == ("adam", 2e-4, 32, 300, 128, 48)
     assert train.options_of(own).beta == 5e-5 and train.options_of(own).gamma == 1e-6
     assert recipe("inherent_code", "paper", "triplet50").backbone == "resnet50"
+
+
+def lengths(gamma: float, lr: float = 1e-3, **changes: Any) -> list[float]:
+    """Mean length of the codes, epoch by epoch, over 500 steps of two batches an epoch."""
+    own = recipe(
+        "inherent_code", "paper", "set3", pretrained="none", epochs=250, gamma=gamma, lr=lr, **SMALL, **changes
+    )
+    return [row["length"] for row in fit(own, PEOPLE, progress=False)[1].rows]
+
+
+def test_the_scatter_term_does_not_run_away_over_500_steps() -> None:
+    """With Adam a scatter loss a million times as strong lengthens the codes a little, and along a line."""
+    without, paper, strong = lengths(0.0), lengths(1e-6), lengths(1.0)
+    assert paper[-1] == pytest.approx(without[-1], rel=0.05)
+    assert strong[-1] < 1.5 * paper[-1]
+    steps = np.diff(strong)
+    assert steps[-125:].mean() < 2 * steps[:125].mean()
+    assert lengths(1.0, optimizer="sgd")[-1] > 1e6 * strong[-1]  # plain gradients multiply: this is what Adam prevents

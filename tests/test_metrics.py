@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import (
@@ -19,8 +20,9 @@ from sklearn.metrics import (
 
 from reidkit import metrics, ranking
 from reidkit.attributes import MARKET, Task
+from reidkit.features import Features
 from reidkit.images import InputError
-from reidkit.metrics import attribute_scores, average_precision, class_scores, evaluate, evaluate_distance
+from reidkit.metrics import attribute_scores, average_precision, class_scores, evaluate, evaluate_distance, view_scores
 from reidkit.systems import published
 
 RULES = ("market1501", "same_image", "none")
@@ -340,3 +342,39 @@ def test_global_is_what_the_paper_prints_below_its_tasks() -> None:
     row = published("two_stage", "Table 2").loc["Vanilla CE"]
     tasks = [row[f"accuracy/{task.name}"] for task in MARKET.tasks]
     assert len(tasks) == 12 and np.mean(tasks) == pytest.approx(row["accuracy/global"], abs=0.01)
+
+
+def seen(rng: np.random.Generator, n: int, **columns: Any) -> Features:
+    """Random descriptors of few people, two cameras and three views."""
+    table = pd.DataFrame({"pid": rng.integers(-1, 6, n), "camid": rng.integers(1, 3, n),
+                          "orientation": rng.integers(0, 3, n)})  # fmt: skip
+    return Features(torch.from_numpy(rng.normal(size=(n, 4))).float(), table.assign(**columns))
+
+
+def test_view_scores_are_those_of_galleries_with_matches_of_one_view() -> None:
+    rng = np.random.default_rng(5)
+    query, gallery = seen(rng, 30), seen(rng, 90)
+    query.table["pid"] = query.table["pid"].clip(lower=0)
+    table = view_scores(query, gallery)
+    g = gallery.table
+    for view in range(3):
+        for other in range(3):
+            found = []
+            for i in np.flatnonzero(query.table["orientation"] == view):
+                pid, camera = query.table.loc[i, ["pid", "camid"]]
+                keep = ((g["pid"] != pid) | (g["orientation"] == other)).to_numpy()
+                try:
+                    scores = evaluate(
+                        query.descriptor[i : i + 1], gallery.descriptor[keep], [pid], g["pid"][keep],
+                        [camera], g["camid"][keep],
+                    )  # fmt: skip
+                except InputError:
+                    continue  # no match of this view
+                found.append(scores.mAP)
+            assert table.loc[view, other] == pytest.approx(np.mean(found))
+
+
+def test_view_scores_want_orientations() -> None:
+    rng = np.random.default_rng(0)
+    with pytest.raises(InputError, match="have no orientation"):
+        view_scores(seen(rng, 5, orientation=-1), seen(rng, 9))
