@@ -214,9 +214,7 @@ def execute(path: Path, out: Path, *, profile: str, dataset: str, progress: bool
     # no ports, and no warning about them; the path is absolute because the kernel runs in another folder
     talk = {} if sys.platform == "win32" else {"transport": "ipc", "ip": f"{sockets.name}/kernel"}
     manager = AsyncKernelManager(kernel_spec_manager=OwnKernel(), **talk)
-    client = NotebookClient(
-        notebook, km=manager, timeout=CELL_SECONDS[profile], store_widget_state=False, resources=where(path)
-    )
+    client = NotebookClient(notebook, km=manager, timeout=CELL_SECONDS[profile], resources=where(path))
     started = time.perf_counter()
     bar = tqdm(total=len(notebook.cells), desc=path.stem, unit="cell", disable=not progress, leave=False)
     client.on_cell_complete = lambda cell_index, **_: bar.update(cell_index + 1 - bar.n)
