@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from .images import InputError, read_images, validation_fold
     from .metrics import Scores, evaluate, score
     from .ranking import Ranking, rank
+    from .search import Gallery, rerank, rerank_cost
     from .train import Recipe, fit, load_or_fit, load_run, recipe
 
 __all__ = [
     "Features",
+    "Gallery",
     "InputError",
     "Ranking",
     "Recipe",
@@ -33,6 +35,8 @@ __all__ = [
     "read_attributes",
     "read_images",
     "recipe",
+    "rerank",
+    "rerank_cost",
     "score",
     "validation_fold",
 ]
@@ -43,6 +47,7 @@ _HOME = {
     "images": ("InputError", "read_images", "validation_fold"),
     "metrics": ("Scores", "evaluate", "score"),
     "ranking": ("Ranking", "rank"),
+    "search": ("Gallery", "rerank", "rerank_cost"),
     "train": ("Recipe", "fit", "load_or_fit", "load_run", "recipe"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}

@@ -240,7 +240,9 @@ def setting(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def report(run: Any, images: Any, metric: str, ap: str, as_json: bool, keep: bool = False) -> None:
+def report(
+    run: Any, images: Any, metric: str, ap: str, as_json: bool, keep: bool = False, reranked: bool = False
+) -> None:
     """Score a run and print the scores; `keep` writes them into the run as metrics.json."""
     from .course import attribute_table
     from .features import features_of
@@ -248,14 +250,14 @@ def report(run: Any, images: Any, metric: str, ap: str, as_json: bool, keep: boo
     from .train import write
 
     query, gallery = (features_of(run, images, split, progress=watched()) for split in ("query", "gallery"))
-    scores = score(query, gallery, metric, ap=ap)
+    scores = score(query, gallery, metric, ap=ap, reranked=reranked, progress=watched())
     about: dict[str, Any] = {
         "run": str(run.folder),
         "system": run.recipe.system,
         "dataset": run.recipe.dataset,
     }
     about |= {"fold": run.recipe.fold, "seed": run.recipe.seed, "profile": run.recipe.profile}
-    result = {**about, **scores.to_dict()}
+    result = {**about, **scores.to_dict(), "metric": metric, "rerank": reranked}
     result["training_minutes"] = round(run.history["seconds"].sum() / 60, 2) if len(run.history) else 0.0
     table = attribute_table(run, images, progress=watched())
     if table is not None:
@@ -282,6 +284,7 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="A folder that `reidkit train` made.")],
     ap: Annotated[str, typer.Option(help="precision, or trapezoid as in the first Market-1501 code.")] = "precision",
     metric: Annotated[str | None, typer.Option(help="euclidean, sqeuclidean or cosine; by default the run's.")] = None,
+    rerank: Annotated[bool, typer.Option("--rerank", help="By common neighbours, Zhong et al. 2017.")] = False,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
@@ -294,7 +297,7 @@ def evaluate(
     if metric is not None:
         chosen(metric, METRICS, "metric")
     found = load_run(run)
-    report(found, images_of(found, root), metric or found.recipe.metric, ap, as_json)
+    report(found, images_of(found, root), metric or found.recipe.metric, ap, as_json, reranked=rerank)
 
 
 @app.command()

@@ -5,12 +5,15 @@ Every one of them is a function of the places of a query's matches alone (`ranki
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.metrics import f1_score, recall_score
 
 from .attributes import Task
@@ -24,8 +27,10 @@ from .ranking import (
     features_pair,
     labels_of,
     pairwise,
-    rank_of_matches,
+    places_of_matches,
+    slices,
 )
+from .search import rerank
 
 AP_FORMS = ("precision", "trapezoid")
 
@@ -165,9 +170,7 @@ def evaluate(
     labels = Labels.checked(
         len(q), len(g), query_pids, gallery_pids, query_camids, gallery_camids, query_ids, gallery_ids, rule
     )
-    places: list[np.ndarray] = []
-    for rows, distance in blocks(q, g, metric):
-        places += places_of(distance, labels, rows, rule)
+    places = places_of(blocks(q, g, metric, only_order=True), labels, rule)
     return scores_of(places, len(g), metric, rule, ap, max_rank)
 
 
@@ -183,8 +186,9 @@ def evaluate_distance(
     query_ids: Any = None,
     gallery_ids: Any = None,
     max_rank: int = 50,
+    metric: str = "given",
 ) -> Scores:
-    """`evaluate` for distances (Q, G) one has already, from re-ranking or a metric of one's own."""
+    """`evaluate` for distances (Q, G) one has already, from re-ranking or a metric of one's own, called `metric`."""
     table = as_features(distance, "distance").cpu().numpy()
     n_query, n_gallery = table.shape
     labels = Labels.checked(
@@ -198,8 +202,7 @@ def evaluate_distance(
         gallery_ids,
         rule,
     )
-    places = places_of(table, labels, slice(0, n_query), rule)
-    return scores_of(places, n_gallery, "given", rule, ap, max_rank)
+    return scores_of(places_of(slices(table), labels, rule), n_gallery, metric, rule, ap, max_rank)
 
 
 def score(
@@ -209,16 +212,35 @@ def score(
     *,
     rule: str | None = None,
     ap: str = "precision",
+    reranked: bool = False,
+    progress: bool = False,
 ) -> Scores:
-    """`evaluate` for described images; the rule is the data set's own unless another is given."""
-    rule = rule or gallery.table.attrs["rule"]
-    return evaluate(query.descriptor, gallery.descriptor, **labels_of(query, gallery), metric=metric, rule=rule, ap=ap)
+    """`evaluate` for described images; the rule is the data set's own unless another is given.
+
+    `reranked`: by `search.rerank` with the numbers of its paper.
+    """
+    labels = labels_of(query, gallery) | {"rule": rule or gallery.table.attrs["rule"], "ap": ap}
+    if not reranked:
+        return evaluate(query.descriptor, gallery.descriptor, **labels, metric=metric)
+    distance = rerank(query.descriptor, gallery.descriptor, metric=metric, progress=progress)
+    return evaluate_distance(distance, **labels, metric=f"{metric}, re-ranked")
 
 
-def places_of(distance: np.ndarray, labels: Labels, rows: slice, rule: str) -> list[np.ndarray]:
-    """Places of the matches of a block of queries: distance (rows, G) to one (M,) array a query."""
-    keep, match = labels.keep(rows, rule), labels.match(rows)
-    return [rank_of_matches(d, k, m) for d, k, m in zip(distance, keep, match, strict=True)]
+def places_of(parts: Iterable[tuple[slice, np.ndarray]], labels: Labels, rule: str) -> list[np.ndarray]:
+    """Places of the matches of every query, an array (M,) each, from blocks of distances as `ranking.blocks` gives."""
+    pairs = labels.pairs(rule)
+
+    def some(distance: np.ndarray, concerned: list[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
+        return [places_of_matches(row, *pair) for row, pair in zip(distance, concerned, strict=True)]
+
+    places: list[np.ndarray] = []
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(threads) as pool:  # numpy sorts without holding Python's lock
+        for _, distance in parts:
+            shares = np.array_split(distance, threads)
+            for found in pool.map(some, shares, [list(islice(pairs, len(share))) for share in shares]):
+                places += found
+    return places
 
 
 def view_scores(query: Features, gallery: Features, metric: str = "euclidean") -> pd.DataFrame:

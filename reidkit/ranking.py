@@ -5,7 +5,9 @@ Shape letters: Q queries, G gallery images, D embedding, K places kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +25,8 @@ METRICS = ("euclidean", "sqeuclidean", "cosine")
 # Below this many multiply-adds (about a second) distances are taken by differences in float64: exact
 # ties stay ties and nothing cancels. Above it a float32 matrix product is some fifty times as fast.
 EXACT_WORK = 2**28
-BLOCK_BYTES = 2**26  # memory for one block of distances
+BLOCK_BYTES = 3 * 2**24  # memory for one block of distances, unless an eighth of the gallery's own is more
+CHUNK_BYTES = 2**24  # gallery rows that are converted at a time
 
 
 def chosen(value: str, names: Sequence[str], what: str) -> str:
@@ -35,13 +38,22 @@ def chosen(value: str, names: Sequence[str], what: str) -> str:
     return value
 
 
-def as_features(features: Any, what: str) -> Tensor:
-    """Descriptors (N, D), numpy or torch, as a finite float32 or float64 tensor on the device it is on.
+def pieces(rows: int, row_bytes: int, limit: int | None = None) -> Iterator[slice]:
+    """Slices of some rows that take at most `limit` bytes each (CHUNK_BYTES by default), one row at least."""
+    step = max(1, (limit or CHUNK_BYTES) // max(1, row_bytes))
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))
 
-    Raises InputError unless it is a two-dimensional array of finite numbers.
+
+def as_matrix(features: Any, what: str, *, read: bool = True) -> Tensor:
+    """Descriptors (N, D), numpy or torch, as a finite tensor of the type and on the device it is, not copied.
+
+    Raises InputError unless it is a two-dimensional array of finite numbers; without `read` only its shape is seen.
     """
     try:
-        tensor = torch.as_tensor(features)
+        with warnings.catch_warnings():  # a memory map that may not be written to: nothing here writes
+            warnings.filterwarnings("ignore", "The given NumPy array is not writ")
+            tensor = torch.as_tensor(features)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{what} is no array of numbers ({error}): give a (N, D) array.") from None
     if tensor.ndim != 2 or 0 in tensor.shape:
@@ -49,16 +61,30 @@ def as_features(features: Any, what: str) -> Tensor:
             f"{what} has the shape {tuple(tensor.shape)}, expected (N, D) with at least one row and one column."
         )
     tensor = tensor.detach()
-    if tensor.dtype not in (torch.float32, torch.float64):
-        tensor = tensor.float()
-    bad = (~torch.isfinite(tensor)).any(1)
-    if bad.any():
-        first = int(bad.nonzero()[0])
+    if read:
+        require_finite(tensor, what)
+    return tensor
+
+
+def as_features(features: Any, what: str) -> Tensor:
+    """`as_matrix` as float32 or float64; what is of another type is copied."""
+    tensor = as_matrix(features, what)
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+
+
+def require_finite(tensor: Tensor, what: str) -> None:
+    """InputError if any row (N, D) holds NaN or infinity; a piece at a time, for isfinite() alone would copy it all."""
+    bad = []
+    for rows in pieces(len(tensor), tensor.shape[1] * 8, CHUNK_BYTES // 4):
+        part = tensor[rows]
+        total = part.sum(1, dtype=torch.float64 if part.dtype == torch.float64 else torch.float32)
+        if not total.isfinite().all():
+            bad += [rows.start + i for i in (~part.isfinite()).any(1).nonzero()[:, 0].tolist()]
+    if bad:
         raise InputError(
-            f"{what} holds NaN or infinity in {int(bad.sum())} of {len(tensor)} rows, the first is row {first}: "
+            f"{what} holds NaN or infinity in {len(bad)} of {len(tensor)} rows, the first is row {bad[0]}: "
             "look for images that did not decode or a training that diverged, and leave those rows out."
         )
-    return tensor
 
 
 def as_numbers(numbers: Any, n: int, what: str, of: str) -> np.ndarray:
@@ -82,6 +108,87 @@ def prepare(features: Tensor, metric: str) -> Tensor:
     return F.normalize(features, dim=1) if metric == "cosine" else features
 
 
+@contextmanager
+def float32_products() -> Iterator[None]:
+    """Matrix products in full float32, whatever the training asked for: TF32 and bfloat16 change who is nearest."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+Fill = Callable[[Tensor, Tensor], None]  # writes the distances of queries (Q, D) into a tensor (Q, G)
+
+
+def differences(gallery: Tensor, metric: str) -> Fill:
+    """Distances to a gallery (G, D) in float64 by differences: equal images are equally far, and nothing cancels."""
+
+    def fill(query: Tensor, out: Tensor) -> None:
+        q = prepare(query.double(), metric)
+        for rows in pieces(len(gallery), gallery.shape[1] * 8):
+            g = prepare(gallery[rows].double(), metric)
+            distance = torch.cdist(q, g, compute_mode="donot_use_mm_for_euclid_dist")
+            if metric != "euclidean":
+                distance.square_()
+            if metric == "cosine":  # |q - g|^2 = 2 - 2 q.g for unit vectors
+                distance /= 2
+            out[:, rows] = distance
+
+    return fill
+
+
+def products(query: Tensor, gallery: Tensor, metric: str, only_order: bool = False) -> Fill:
+    """Distances to a gallery (G, D) in float32 by matrix products, without a copy of a float32 gallery.
+
+    With c, the mean of some queries, |q - g|^2 = |g - c|^2 - 2 (q - c).g + [|q - c|^2 + 2 (q - c).c]: distances do not
+    depend on the origin, and from there the products cancel less. The last term is one number a query.
+
+    Args:
+        query: (Q, D), only the mean of the first is used.
+        only_order: leave out what does not change the order of the gallery: the last term, the root.
+    """
+    centre = torch.zeros_like(query[0], dtype=torch.float32) if metric == "cosine" else query[:1024].float().mean(0)
+    own = torch.empty(len(gallery), device=gallery.device)  # what depends on the gallery alone
+    for rows in pieces(len(gallery), gallery.shape[1] * 4, CHUNK_BYTES // 4):
+        g = gallery[rows].float()
+        torch.linalg.vector_norm(g - centre, dim=1, out=own[rows])
+    if metric == "cosine":
+        away = 1 - (own == 0) / 2  # a row of zeros has no direction: it is as far as `differences` says
+        own = own.clamp_(min=1e-12).reciprocal_().neg_()
+    else:
+        own.square_()
+
+    def fill(query: Tensor, out: Tensor) -> None:
+        q = prepare(query.float(), metric)
+        moved = q - centre
+        with float32_products():
+            for rows in pieces(len(gallery), 0 if gallery.dtype == torch.float32 else gallery.shape[1] * 4):
+                tile = out[:, rows]
+                if metric == "cosine":
+                    torch.mm(moved, gallery[rows].float().T, out=tile)
+                    torch.addcmul(away[rows], tile, own[rows], out=tile)
+                else:
+                    torch.addmm(own[rows][None], moved, gallery[rows].float().T, alpha=-2, out=tile)
+        if only_order:
+            return
+        if metric == "cosine":
+            out.sub_((q == 0).all(1, keepdim=True) / 2)
+        else:
+            out.add_((moved * (q + centre)).sum(1, keepdim=True))  # |q - c|^2 + 2 (q - c).c
+        out.clamp_(min=0)
+        if metric == "euclidean":
+            out.sqrt_()
+
+    return fill
+
+
+def is_small(query: Tensor, gallery: Tensor) -> bool:
+    """Whether distances are taken by differences in float64; Apple's GPUs have no float64."""
+    return len(query) * len(gallery) * query.shape[1] <= EXACT_WORK and query.device.type != "mps"
+
+
 def pairwise(query: Tensor, gallery: Tensor, metric: str = "euclidean", exact: bool | None = None) -> Tensor:
     """Distances between every query and every gallery descriptor.
 
@@ -95,39 +202,46 @@ def pairwise(query: Tensor, gallery: Tensor, metric: str = "euclidean", exact: b
     Returns:
         (Q, G), float64 if exact, else float32.
     """
-    if exact is None:
-        exact = len(query) * len(gallery) * query.shape[1] <= EXACT_WORK
-    exact = exact and query.device.type != "mps"  # Apple's GPUs have no float64
+    exact = is_small(query, gallery) if exact is None else exact and query.device.type != "mps"
+    fill = differences(gallery, metric) if exact else products(query, gallery, metric)
     kind = torch.float64 if exact else torch.float32
-    q, g = prepare(query.to(kind), metric), prepare(gallery.to(kind), metric)
-    if not exact:  # distances do not change with the origin, but the products below cancel less
-        middle = g.mean(0)
-        q, g = q - middle, g - middle
-    if exact:
-        distance = torch.cdist(q, g, compute_mode="donot_use_mm_for_euclid_dist")
-        squared = distance.square()
-    else:
-        squared = torch.addmm(g.square().sum(1)[None], q, g.T, alpha=-2.0)
-        squared.add_(q.square().sum(1)[:, None]).clamp_(min=0)
-        distance = squared
-    if metric == "cosine":
-        return squared / 2  # |q - g|^2 = 2 - 2 q.g for unit vectors
-    if metric == "sqeuclidean":
-        return squared
-    return distance if exact else squared.sqrt_()
+    distance = torch.empty(len(query), len(gallery), dtype=kind, device=query.device)
+    fill(query, distance)
+    return distance
 
 
-def blocks(query: Tensor, gallery: Tensor, metric: str) -> Iterator[tuple[slice, np.ndarray]]:
+def blocks(query: Tensor, gallery: Tensor, metric: str, only_order: bool = False) -> Iterator[tuple[slice, np.ndarray]]:
     """Distances a block of queries at a time, so that memory does not grow with Q.
 
+    A block takes BLOCK_BYTES, or an eighth of the gallery's own memory (D / 8 queries) where that is more: with fewer
+    queries at a time, reading the gallery would take longer than multiplying it.
+
+    Args:
+        only_order: values in the order of the distances are enough, see `products`, and the memory of a block may be
+            used again for the next.
     Yields:
         (rows, distance): the slice of queries and their distances (rows, G) on the CPU.
     """
-    exact = query.shape[0] * gallery.shape[0] * query.shape[1] <= EXACT_WORK
-    rows = max(1, BLOCK_BYTES // (len(gallery) * (8 if exact else 4)))
-    for start in range(0, len(query), rows):
-        part = slice(start, min(start + rows, len(query)))
-        yield part, pairwise(query[part], gallery, metric, exact).cpu().numpy()
+    exact = is_small(query, gallery)
+    fill = differences(gallery, metric) if exact else products(query, gallery, metric, only_order)
+    kind = torch.float64 if exact else torch.float32
+    row_bytes = len(gallery) * kind.itemsize
+    memory = torch.empty(0)
+    for rows in pieces(len(query), row_bytes, max(BLOCK_BYTES, row_bytes * query.shape[1] // 8)):
+        n = rows.stop - rows.start
+        if not only_order or len(memory) < n:
+            memory = torch.empty(n, len(gallery), dtype=kind, device=query.device)
+        distance = memory[:n]
+        fill(query[rows], distance)
+        yield rows, distance.cpu().numpy()
+
+
+def equal_to(values: np.ndarray | None, among: np.ndarray | None) -> list[np.ndarray]:
+    """For each of the values (N,) the places in `among` (M,) that hold the same, ascending; in N + M memory."""
+    assert values is not None and among is not None
+    order = np.argsort(among, kind="stable")
+    start, stop = (np.searchsorted(among, values, side, sorter=order) for side in ("left", "right"))
+    return [order[a:b] for a, b in zip(start, stop, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -203,6 +317,28 @@ class Labels:
         pids = self.query_pids[rows, None]
         return (pids == self.gallery_pids) & (pids != JUNK)
 
+    def pairs(self, rule: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """What `match` and `keep` say, as places in the gallery: of thousands only a few are concerned.
+
+        Yields:
+            (match, out): for each query the images that match and stay, ascending, and those left out, in any order.
+        """
+        junk = np.flatnonzero(self.gallery_pids == JUNK)
+        people = equal_to(self.query_pids, self.gallery_pids)
+        twins = equal_to(self.query_ids, self.gallery_ids) if rule == "same_image" else people
+        for i, own in enumerate(people):
+            if self.query_pids[i] == JUNK:
+                own = own[:0]
+            if rule == "market1501":
+                assert self.query_camids is not None and self.gallery_camids is not None
+                same = self.gallery_camids[own] == self.query_camids[i]
+                yield own[~same], np.concatenate([junk, own[same]])
+            elif rule == "same_image":
+                twin = twins[i][self.gallery_pids[twins[i]] != JUNK]
+                yield own[~np.isin(own, twin)], np.concatenate([junk, twin])
+            else:
+                yield own, junk
+
 
 @dataclass(frozen=True)
 class Ranking:
@@ -251,17 +387,64 @@ def rank(
     labels = Labels.checked(
         len(q), len(g), query_pids, gallery_pids, query_camids, gallery_camids, query_ids, gallery_ids, rule
     )
+    return ranking_of(blocks(q, g, metric), labels, metric, rule, top)
+
+
+def rank_distance(
+    distance: Any,
+    query_pids: Any,
+    gallery_pids: Any,
+    query_camids: Any = None,
+    gallery_camids: Any = None,
+    rule: str = "market1501",
+    *,
+    query_ids: Any = None,
+    gallery_ids: Any = None,
+    top: int | None = None,
+) -> Ranking:
+    """`rank` for distances (Q, G) one has already, from re-ranking or a metric of one's own."""
+    table = as_features(distance, "distance").cpu().numpy()
+    q, g = table.shape
+    labels = Labels.checked(q, g, query_pids, gallery_pids, query_camids, gallery_camids, query_ids, gallery_ids, rule)
+    return ranking_of(slices(table), labels, "given", rule, top)
+
+
+def slices(distance: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """A table (Q, G) in blocks of rows, as `blocks` gives them."""
+    for rows in pieces(len(distance), distance[0].nbytes, BLOCK_BYTES):
+        yield rows, distance[rows]
+
+
+def ranking_of(
+    parts: Iterable[tuple[slice, np.ndarray]], labels: Labels, metric: str, rule: str, top: int | None
+) -> Ranking:
+    """A Ranking from blocks of distances as `blocks` gives them."""
     if top is not None and top < 1:
         raise InputError(f"top is {top}: ask for at least one place.")
     rows_out: list[tuple[np.ndarray, ...]] = []
-    for rows, distance in blocks(q, g, metric):
+    for rows, distance in parts:
         keep = labels.keep(rows, rule)
         distance = np.where(keep, distance, np.inf)
-        order = np.argsort(distance, axis=1, kind="stable")[:, :top]
-        parts = (distance, labels.match(rows), keep)
-        rows_out.append((order, *(np.take_along_axis(part, order, axis=1) for part in parts)))
+        order = nearest_places(distance, top)
+        found = (distance, labels.match(rows), keep)
+        rows_out.append((order, *(np.take_along_axis(part, order, axis=1) for part in found)))
     order, distance, match, keep = (np.concatenate(part) for part in zip(*rows_out, strict=True))
     return Ranking(order, distance, match & keep, keep, rule, metric)
+
+
+def nearest_places(distance: np.ndarray, top: int | None) -> np.ndarray:
+    """The `top` nearest of each row (Q, G), nearest first, equal ones by index; a full sort only where all are asked.
+
+    Returns:
+        (Q, min(top, G)) int64.
+    """
+    if top is None or top >= distance.shape[1]:
+        return np.argsort(distance, axis=1, kind="stable")
+    order = np.empty((len(distance), top), np.int64)
+    for row, best in zip(distance, order, strict=True):
+        near = np.flatnonzero(row <= np.partition(row, top - 1)[top - 1])  # more than `top` where some are equally far
+        best[:] = near[np.argsort(row[near], kind="stable")[:top]]
+    return order
 
 
 def image_ids(*tables: pd.DataFrame) -> list[np.ndarray]:
@@ -299,33 +482,44 @@ def rank_features(
 def features_pair(query: Any, gallery: Any, metric: str) -> tuple[Tensor, Tensor]:
     """Checked queries (Q, D) and gallery (G, D) on one device, and the name of the metric checked."""
     chosen(metric, METRICS, "metric")
-    q, g = as_features(query, "query"), as_features(gallery, "gallery")
-    if q.shape[1] != g.shape[1]:
-        raise InputError(
-            f"query has {q.shape[1]} numbers a row and gallery {g.shape[1]}: both must come from the same network."
-        )
+    q, g = as_matrix(query, "query"), as_matrix(gallery, "gallery")
+    require_same_width(q, g)
     return q, g.to(q.device)
 
 
+def require_same_width(query: Tensor, gallery: Tensor) -> None:
+    """InputError unless both have the same number of columns."""
+    if query.shape[1] != gallery.shape[1]:
+        raise InputError(
+            f"query has {query.shape[1]} numbers a row and gallery {gallery.shape[1]}: both must come from the same "
+            "network."
+        )
+
+
 def rank_of_matches(distance: np.ndarray, keep: np.ndarray, match: np.ndarray) -> np.ndarray:
+    """`places_of_matches` for masks: distance, keep, match (G,) to (M,) ascending places."""
+    return places_of_matches(distance, np.flatnonzero(match & keep), np.flatnonzero(~keep))
+
+
+def places_of_matches(distance: np.ndarray, match: np.ndarray, out: np.ndarray) -> np.ndarray:
     """Places (1 = first) of the matches of ONE query, ascending; all that any metric needs.
 
-    Counting replaces the full sort with its indices: a match stands behind everything closer and behind equally
-    far images of a smaller index.
+    A match stands behind everything closer and behind equally far images of a smaller index, so its place is a count,
+    less what is left out. Numpy sorts bare values about as fast as it counts a row sixteen times, which is what a
+    query of Market-1501 would need; sorting places as well takes thirty times as long.
 
     Args:
-        distance, keep, match: (G,).
+        distance: (G,). match: (M,) places in the gallery that match and stay. out: (L,) places left out.
     Returns:
-        (M,) int64, M the number of kept matches.
+        (M,) int64.
     """
-    kept = distance[keep]
-    is_match = match[keep]
-    ordered = np.sort(kept)
-    own = kept[is_match]
-    before = np.searchsorted(ordered, own, side="left")
-    ties = np.searchsorted(ordered, own, side="right") - before
-    places = before + 1
-    for i in np.flatnonzero(ties > 1):
-        index = np.flatnonzero(is_match)[i]
-        places[i] += np.count_nonzero(kept[:index] == own[i])
-    return np.sort(places)
+    if not len(match):
+        return np.empty(0, np.int64)
+    own, left = distance[match], np.sort(distance[out])
+    ordered = np.sort(distance)
+    before = np.searchsorted(ordered, own) - np.searchsorted(left, own)
+    until = np.searchsorted(ordered, own, "right") - np.searchsorted(left, own, "right")
+    for i in np.flatnonzero(until - before > 1):
+        earlier = out[out < match[i]]
+        before[i] += np.count_nonzero(distance[: match[i]] == own[i]) - np.count_nonzero(distance[earlier] == own[i])
+    return np.sort(before + 1)

@@ -18,7 +18,7 @@ TOP = Path(__file__).parents[1]
 PACKAGE = TOP / "reidkit"
 ORDER = [
     "images", "attributes", "synthetic", "data", "backbones", "losses", "systems", "train", "features",
-    "ranking", "metrics", "thresholds", "attention", "plots", "widgets", "course", "doctor", "cli",
+    "ranking", "search", "metrics", "thresholds", "attention", "plots", "widgets", "course", "doctor", "cli",
 ]  # fmt: skip
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
 NOTEBOOKS = sorted((TOP / "notebooks").glob("*.ipynb"))

@@ -110,6 +110,14 @@ def test_evaluate_agrees_with_the_files_it_reads(place: Place) -> None:
     )
 
 
+def test_evaluate_by_common_neighbours(place: Place) -> None:
+    found = reidkit("evaluate", place.run, "--rerank", "--json")
+    assert found.status == 0 and found.err == ""
+    assert found.json["rerank"] is True and found.json["metric"] == "euclidean"
+    assert reidkit("evaluate", place.run, "--json").json["rerank"] is False
+    assert "re-ranked, rule market1501" in reidkit("evaluate", place.run, "--rerank").out
+
+
 def test_search_finds_the_image_itself_and_draws_it(place: Place) -> None:
     image = place.market / "bounding_box_test" / "0001_c2s1_000102_01.jpg"
     found = reidkit("search", place.run, image, "--top", 3, "--save", place.top / "deep" / "found.png", "--json")

@@ -18,6 +18,7 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
+import reidkit
 from reidkit import metrics, ranking
 from reidkit.attributes import MARKET, Task
 from reidkit.features import Features
@@ -221,6 +222,34 @@ def test_every_kind_of_array(form: Any, rng: np.random.Generator) -> None:
     c["gallery"] = c["gallery"].astype(np.float32)
     other = {k: form(v) if v.ndim == 2 else torch.from_numpy(v) for k, v in c.items()}
     same(evaluate(**c), evaluate(**other))
+
+
+def test_reranked_scores(rng: np.random.Generator) -> None:
+    c = case(rng)
+    tables = [
+        pd.DataFrame({"path": [f"{name}{i}" for i in range(n)], "pid": c[f"{name}_pids"], "camid": c[f"{name}_camids"]})
+        for name, n in (("query", 7), ("gallery", 60))
+    ]
+    tables[1].attrs["rule"] = "market1501"
+    query, gallery = (Features(torch.from_numpy(c[n]), t) for n, t in zip(("query", "gallery"), tables, strict=True))
+    labels = {k: v for k, v in c.items() if k not in ("query", "gallery")}
+    expected = evaluate_distance(reidkit.rerank(c["query"], c["gallery"], metric="cosine"), **labels, metric="named")
+    found = metrics.score(query, gallery, "cosine", reranked=True)
+    np.testing.assert_array_equal(found.per_query, expected.per_query)
+    assert (found.metric, expected.metric) == ("cosine, re-ranked", "named")
+    np.testing.assert_array_equal(metrics.score(query, gallery).per_query, evaluate(**c).per_query)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("work", [0, 2**28])
+def test_on_a_gpu(work: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    c = case(rng)
+    monkeypatch.setattr(ranking, "EXACT_WORK", work)
+    for kind in (torch.float32, torch.bfloat16):
+        given = {name: torch.from_numpy(c[name]).to(kind) for name in ("query", "gallery")}
+        there = {name: value.cuda() for name, value in given.items()}
+        same(evaluate(**c | given), evaluate(**c | there))
 
 
 def test_scores_speak(rng: np.random.Generator) -> None:

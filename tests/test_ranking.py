@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,19 @@ import torch
 from reidkit import ranking
 from reidkit.features import Features
 from reidkit.images import JUNK, InputError
-from reidkit.ranking import METRICS, Labels, image_ids, pairwise, rank, rank_features, rank_of_matches
+from reidkit.ranking import (
+    METRICS,
+    Labels,
+    as_features,
+    blocks,
+    features_pair,
+    image_ids,
+    pairwise,
+    rank,
+    rank_distance,
+    rank_features,
+    rank_of_matches,
+)
 
 
 def case(rng: np.random.Generator, q: int = 6, g: int = 40, d: int = 3) -> dict[str, Any]:
@@ -50,6 +63,50 @@ def test_products_do_not_cancel_below_zero() -> None:
     assert (distance >= 0).all() and torch.isfinite(distance).all()
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_row_of_zeros_is_as_far_either_way(exact: bool) -> None:
+    q, g = torch.tensor([[0.0, 0.0], [3.0, 0.0]]), torch.tensor([[0.0, 0.0], [0.0, 2.0], [4.0, 0.0]])
+    np.testing.assert_allclose(pairwise(q, g, "cosine", exact), [[0, 0.5, 0.5], [0.5, 1, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("work", [0, 2**28])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16, torch.int16])
+def test_descriptors_are_converted_in_pieces(
+    metric: str, work: int, kind: torch.dtype, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    q, g = (torch.from_numpy(rng.integers(-4, 5, (n, 16))).to(kind) for n in (11, 50))
+    whole = pairwise(q, g, metric, work > 0)
+    monkeypatch.setattr(ranking, "EXACT_WORK", work)
+    monkeypatch.setattr(ranking, "CHUNK_BYTES", 7 * 16 * 8)  # seven images of the gallery
+    monkeypatch.setattr(ranking, "BLOCK_BYTES", 4 * 50 * 8)  # four queries
+    kept, other = features_pair(q, g, metric)
+    assert kept.dtype == other.dtype == kind  # not copied whole
+    parts = list(blocks(kept, other, metric))
+    assert [rows.stop - rows.start for rows, _ in parts] == ([4, 4, 3] if work else [8, 3])
+    np.testing.assert_allclose(np.concatenate([d for _, d in parts]), whole, atol=1e-5)
+    for rows, values in blocks(kept, other, metric, only_order=True):
+        near = whole[rows].numpy()
+        assert (np.diff(np.take_along_axis(near, np.argsort(values), 1)) > -1e-5).all()
+
+
+def test_training_in_lower_precision_does_not_touch_distances() -> None:
+    torch.set_float32_matmul_precision("medium")
+    try:
+        ranking.pairwise(torch.ones(2, 3), torch.ones(4, 3), exact=False)
+        assert torch.get_float32_matmul_precision() == "medium"
+        with ranking.float32_products():
+            assert torch.get_float32_matmul_precision() == "highest"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_a_memory_map_is_read_without_a_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    np.save(tmp_path / "x.npy", np.ones((3, 4), np.float32))
+    as_features(np.load(tmp_path / "x.npy", mmap_mode="r"), "query")
+    assert not recwarn
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_rank_is_a_stable_argsort(metric: str, rng: np.random.Generator) -> None:
     given = case(rng)
@@ -78,6 +135,32 @@ def test_what_a_rule_leaves_out(rule: str, rng: np.random.Generator) -> None:
             assert found.match[i, place] == (same and not out)
             assert np.isinf(found.distance[i, place]) == out
     assert (np.diff(found.keep.astype(int), axis=1) <= 0).all()  # what is left out stands last
+
+
+@pytest.mark.parametrize("rule", ["market1501", "same_image", "none"])
+def test_pairs_say_what_the_masks_say(rule: str, rng: np.random.Generator) -> None:
+    given = case(rng)
+    given["query_pids"][0] = JUNK
+    ids = {"query_ids": np.arange(6), "gallery_ids": np.arange(40) % 9}
+    labels = Labels.checked(6, 40, **{k: v for k, v in given.items() if k not in ("query", "gallery")}, **ids)
+    keep, match = labels.keep(slice(0, 6), rule), labels.match(slice(0, 6))
+    pairs = list(labels.pairs(rule))
+    assert len(pairs) == 6
+    for i, (own, out) in enumerate(pairs):
+        np.testing.assert_array_equal(own, np.flatnonzero(keep[i] & match[i]))
+        np.testing.assert_array_equal(np.sort(out), np.flatnonzero(~keep[i]))  # each once
+
+
+def test_distances_of_ones_own_are_ranked_alike(rng: np.random.Generator) -> None:
+    given = case(rng)
+    labels = {name: value for name, value in given.items() if name not in ("query", "gallery")}
+    distance = pairwise(torch.from_numpy(given["query"]), torch.from_numpy(given["gallery"]))
+    own, found = rank(**given, top=5), rank_distance(distance, **labels, top=5)
+    for name in ("order", "distance", "match", "keep"):
+        np.testing.assert_array_equal(getattr(own, name), getattr(found, name))
+    assert found.metric == "given"
+    with pytest.raises(InputError, match="top is 0"):
+        rank_distance(distance, **labels, top=0)
 
 
 def test_same_image_without_ids_means_row_for_row(rng: np.random.Generator) -> None:

@@ -1,0 +1,706 @@
+"""The nearest images in large sets: exact search, re-ranking by common neighbours, galleries on disk.
+
+Shape letters: Q queries, G gallery images, N = Q + G, D embedding, K nearest kept, P pairs of images.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import combinations_with_replacement
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from .images import InputError
+from .ranking import (
+    CHUNK_BYTES,
+    METRICS,
+    as_matrix,
+    blocks,
+    chosen,
+    features_pair,
+    float32_products,
+    is_small,
+    pieces,
+    prepare,
+    require_finite,
+    require_same_width,
+)
+
+SIDE = 2048  # descriptors on either side of a tile of products
+PAIR_BYTES = 2**22  # gathered descriptors at a time; what fits a processor's cache is fastest
+MANY = 2**21  # candidates of a block; beyond, the exact distances thin them out
+
+Exact = Callable[[np.ndarray, np.ndarray], np.ndarray]  # rows (P,), columns (P,) to float64 |x_row - x_column| (P,)
+
+
+# --- candidates ----------------------------------------------------------------------------------------------------
+
+
+def rounding(dimension: int) -> float:
+    """How far a float32 product of vectors may be off, as a share of the product of their lengths.
+
+    D u is never exceeded, with u = 2^-24; six times sqrt(D) u in practice neither, as rounding errors do not conspire
+    (Higham & Mary, A new approach to probabilistic rounding error analysis, 2019). A few u more are for the rounding
+    of the vectors themselves.
+    """
+    return (min(dimension, 6 * dimension**0.5) + 8) * 2**-24
+
+
+class Candidates:
+    """Whoever may be among the K nearest of R rows, when squared distances come in tiles and with a known error.
+
+    Fast values d' are within e of the true d. The K-th smallest d' + e so far is a bound of the K-th smallest d, so
+    whoever has d' - e above it is out. What stays is measured exactly: so neither the size of the tiles nor the machine
+    changes who is nearest.
+    """
+
+    def __init__(self, rows: int, k: int, exact: Exact) -> None:
+        self.k = k
+        self.exact = exact
+        self.upper = np.full((rows, k), np.inf, np.float32)  # the K smallest d' + e
+        self.error = np.zeros(rows, np.float32)
+        self.found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # rows, columns, d'
+        self.seen = 0  # columns so far
+        self.room = 4 * rows * k  # pairs to take before looking who is out by now
+
+    def offer(self, tile: Tensor, error: Tensor, first: int, rows: int = 0) -> None:
+        """Take the candidates out of a tile.
+
+        Args:
+            tile: d'. error: (R,) e. first: column of the first one in the tile.
+            rows: the dimension of the tile that holds the R rows; the other one holds columns.
+        """
+        size = tile.shape[1 - rows]
+        self.error = np.maximum(self.error, error.cpu().numpy())
+        limit = torch.from_numpy(self.upper.max(1)).to(tile.device)
+        if self.seen < self.k <= size:
+            nearest, _ = tile.topk(self.k, dim=1 - rows, largest=False)
+            limit = torch.minimum(limit, nearest.amax(1 - rows) + error)
+        near = (tile <= (limit + error).unsqueeze(1 - rows)).flatten()
+        flat = np.flatnonzero(near.numpy()) if near.device.type == "cpu" else near.nonzero()[:, 0].cpu().numpy()
+        self.seen += size
+        if not len(flat):
+            return
+        place = np.divmod(flat, tile.shape[1])
+        value = tile[tuple(torch.from_numpy(one).to(tile.device) for one in place)].cpu().numpy()
+        row, column = place[rows], place[1 - rows]
+        if rows == 1:
+            order = np.argsort(row.astype(np.int32), kind="stable")
+            row, column, value = row[order], column[order], value[order]
+        self.found.append((row.astype(np.int32), column + first, value))
+        self._tighten(row, value + error.cpu().numpy()[row])
+        self.room -= len(row)
+        if self.room < 0:
+            self._thin()
+
+    def _tighten(self, row: np.ndarray, upper: np.ndarray) -> None:
+        """Merge new upper bounds (P,) of ascending rows (P,) into the K smallest."""
+        count = np.bincount(row, minlength=len(self.upper))
+        fresh = np.full((len(self.upper), count.max(initial=0)), np.inf, np.float32)
+        fresh[row, np.arange(len(row)) - (count.cumsum() - count)[row]] = upper
+        self.upper = np.partition(np.concatenate([self.upper, fresh], 1), self.k - 1, axis=1)[:, : self.k]
+
+    def _thin(self) -> None:
+        """Drop who is out by now; where very many are about equally far, or the same image, keep the K nearest."""
+        row, column, value = self.candidates()
+        if len(row) > max(MANY, 4 * self.upper.size):
+            row, column, distance = nearest_of(row, column, self.exact(row, column), self.k)
+            value = np.square(distance).astype(np.float32)
+        self.found = [(row, column, value)]
+        self.room = max(4 * self.upper.size, len(row))
+
+    def candidates(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows (P,) ascending, columns (P,) and d' (P,) of those who are not out."""
+        row, column, value = (np.concatenate(part) for part in zip(*self.found, strict=True))
+        stay = value - self.error[row] <= self.upper.max(1)[row]
+        row, column, value = row[stay], column[stay], value[stay]
+        order = np.argsort(row, kind="stable")
+        return row[order], column[order], value[order]
+
+
+def nearest_of(
+    row: np.ndarray, column: np.ndarray, distance: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of pairs (P,) the K of smallest distance in each row, by row, then distance, then column."""
+    order = np.lexsort((column, distance, row))
+    row, column, distance = row[order], column[order], distance[order]
+    first = np.searchsorted(row, row)  # where its row begins
+    stay = np.arange(len(row)) - first < k
+    return row[stay], column[stay], distance[stay]
+
+
+def between(a: Tensor, b: Tensor) -> Tensor:
+    """|a - b| (P,) for the rows of a (P, D) and b (P, D); in float64 to the bit what `ranking.differences` finds."""
+    return torch.cdist(a[:, None], b[:, None], compute_mode="donot_use_mm_for_euclid_dist")[:, 0, 0]
+
+
+def gather(parts: Sequence[Tensor], index: np.ndarray) -> Tensor:
+    """Rows (P,) of descriptors that lie in parts, numbered through, as float64 (P, D)."""
+    device = "cpu" if parts[0].device.type == "mps" else parts[0].device  # Apple's GPUs have no float64
+    out = torch.empty(len(index), parts[0].shape[1], dtype=torch.float64, device=device)
+    first = 0
+    for part in parts:
+        here = np.flatnonzero((index >= first) & (index < first + len(part)))
+        rows = part[torch.from_numpy(index[here] - first).to(part.device)]
+        out[torch.from_numpy(here).to(device)] = rows.to(device).double()
+        first += len(part)
+    return out
+
+
+def exactly(rows: Sequence[Tensor], columns: Sequence[Tensor], metric: str) -> Exact:
+    """How to measure pairs of descriptors in float64; both sides may come in parts."""
+
+    def exact(row: np.ndarray, column: np.ndarray) -> np.ndarray:
+        distance = np.empty(len(row))
+        for some in pieces(len(row), rows[0].shape[1] * 8, PAIR_BYTES):
+            a, b = gather(rows, row[some].astype(np.int64)), gather(columns, column[some].astype(np.int64))
+            distance[some] = between(prepare(a, metric), prepare(b, metric)).cpu().numpy()
+        return distance
+
+    return exact
+
+
+# --- search --------------------------------------------------------------------------------------------------------
+
+
+def search(
+    query: Any,
+    gallery: Any,
+    k: int = 10,
+    metric: str = "euclidean",
+    *,
+    chunk: int | None = None,
+    progress: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The K nearest gallery images of every query, exactly; the gallery is read once, a chunk at a time.
+
+    Products in float32 find who may be among them, differences in float64 decide (`Candidates`): neither the chunk nor
+    the number of queries changes an answer, and equally far images come in the gallery's order.
+
+    Args:
+        query: (Q, D), numpy or torch, any device. gallery: (G, D), numpy or torch; a memory map (`np.load(path,
+            mmap_mode="r")`) may be larger than the memory.
+        chunk: gallery images at a time; by default what fits a processor's cache.
+    Returns:
+        distance (Q, K) float64 and index (Q, K) int64, nearest first, K = min(k, G).
+    Raises:
+        InputError: shapes that do not fit, values that are not finite, k or chunk below 1, an unknown metric.
+    """
+    q, g = as_matrix(query, "query"), as_matrix(gallery, "gallery", read=False)
+    return search_parts(q, [g], k, metric, chunk, progress)
+
+
+def search_parts(
+    query: Tensor, parts: Sequence[Tensor], k: int, metric: str, chunk: int | None = None, progress: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """`search` in a gallery that comes in parts, numbered through."""
+    chosen(metric, METRICS, "metric")
+    require_same_width(query, parts[0])
+    for name, number in (("k", k), ("chunk", chunk)):
+        if number is not None and number < 1:
+            raise InputError(f"{name} is {number}: give at least 1.")
+    size, dimension = sum(len(part) for part in parts), query.shape[1]
+    chunk = chunk or max(1, CHUNK_BYTES // (4 * dimension))
+    q = prepare(query.float(), metric)
+    length = torch.linalg.vector_norm(q, dim=1)
+    groups = list(pieces(len(q), 4 * chunk))
+    found = [Candidates(rows.stop - rows.start, min(k, size), exactly([query[rows]], parts, metric)) for rows in groups]
+    bar = tqdm(total=size, desc="searching", unit=" images", disable=not progress, leave=False)
+    first = 0
+    with bar, float32_products():
+        for part in parts:
+            for some in pieces(len(part), 1, chunk):
+                g = prepare(part[some].to(q.device).float(), metric)
+                squared = torch.linalg.vector_norm(g, dim=1).square_()
+                if not squared.isfinite().all():
+                    require_finite(part, "gallery")
+                longest = squared.max().sqrt()
+                for rows, candidates in zip(groups, found, strict=True):
+                    tile = torch.addmm(squared[None], q[rows], g.T, alpha=-2).add_(length[rows].square()[:, None])
+                    candidates.offer(tile, rounding(dimension) * (length[rows] + longest) ** 2, first)
+                first += len(g)
+                bar.update(len(g))
+    nearest = [
+        nearest_of(row, column, each.exact(row, column), each.k)
+        for each in found
+        for row, column, _ in [each.candidates()]
+    ]
+    distance = np.concatenate([distance for *_, distance in nearest]).reshape(len(q), -1)
+    index = np.concatenate([column for _, column, _ in nearest]).reshape(len(q), -1)
+    if metric != "euclidean":
+        distance = np.square(distance)
+    return distance / 2 if metric == "cosine" else distance, index
+
+
+# --- re-ranking ----------------------------------------------------------------------------------------------------
+
+
+# Measured on two cores: passes over a tile, a pair of images; sorting and sparse products, an image and neighbour.
+PAIR_SECONDS, NEIGHBOUR_SECONDS, NEIGHBOUR_BYTES = 3e-9, 3e-6, 200
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a computation will take."""
+
+    seconds: float
+    bytes: int  # beside the descriptors
+
+    def __str__(self) -> str:
+        return f"about {self.seconds:.1f} s and {self.bytes / 1e9:.2f} GB beside the descriptors"
+
+
+def rerank_cost(n_query: int, n_gallery: int, dimension: int, k1: int = 20, device: str = "cpu") -> Cost:
+    """Time and memory of `rerank`, to a factor of two; how fast this machine multiplies is measured in a moment."""
+    n = n_query + n_gallery
+    x = torch.ones(1024, dimension, device=device)
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        (x @ x.T)[0, 0].item()  # waits for a GPU
+        seconds.append(time.perf_counter() - started)
+    pairs = n * (n + SIDE) / 2
+    return Cost(
+        pairs * (min(seconds) / 1024**2 + PAIR_SECONDS) + k1 * n * NEIGHBOUR_SECONDS,
+        4 * n_query * n_gallery + 4 * n * dimension + 8 * min(n, SIDE) ** 2 + k1 * n * NEIGHBOUR_BYTES,
+    )
+
+
+def rerank(
+    query: Any,
+    gallery: Any,
+    k1: int = 20,
+    k2: int = 6,
+    lambda_value: float = 0.3,
+    metric: str = "euclidean",
+    *,
+    progress: bool = False,
+) -> Any:
+    """Distances after re-ranking: images are close when they have the same neighbours (Zhong et al. 2017, CVPR).
+
+    Over the N = Q + G images together, with d_ij = |x_i - x_j|^2 / max_l |x_i - x_l|^2 and N(i, k) the k nearest of i
+    and i itself:
+
+        R(i, k)  = { j in N(i, k): i in N(j, k) }                               k-reciprocal neighbours (eq. 2)
+        R*(i)    = R(i, k1) and each R(j, k1/2), j in R(i, k1), of which more
+                   than two thirds lie in R(i, k1)                              expansion (eq. 3)
+        V_ij     = exp(-d_ij) for j in R*(i), else 0; rows sum to 1             weights (eq. 7), as published in code
+        V_i      = mean of V_j over i and its k2 - 1 nearest                    local query expansion (eq. 11)
+        J(i, j)  = 1 - sum_l min(V_il, V_jl) / sum_l max(V_il, V_jl)            Jaccard distance (eq. 10)
+        distance = (1 - lambda) J(i, j) + lambda d_ij                           (eq. 12)
+
+    Only the nearest and what they share is kept, in sparse matrices: memory grows with Q G, the answer, and with N,
+    not with N^2. Who is nearest is decided exactly (`Candidates`), equally far images by index, queries first.
+    `rerank_cost` tells time and memory beforehand.
+
+    Args:
+        query: (Q, D), numpy or torch, any device. gallery: (G, D).
+        k1: neighbours that may be reciprocal. k2: neighbours to take the mean over, 1 for none.
+        lambda_value: weight of the original distance, 0 to 1; with 1 the order is the original one.
+        metric: "euclidean" or "sqeuclidean" (the same here), or "cosine", the same of unit vectors.
+        progress: show a bar with the cost.
+    Returns:
+        (Q, G), an array if `query` was one, else a tensor on its device; float32, or float64 where the problem is so
+        small that `ranking.pairwise` measures it in float64.
+    Raises:
+        InputError: shapes that do not fit, values that are not finite, numbers out of range.
+    """
+    q, g = features_pair(query, gallery, metric)
+    for name, number in (("k1", k1), ("k2", k2)):
+        if number < 1:
+            raise InputError(f"{name} is {number}: give at least 1.")
+    if not 0 <= lambda_value <= 1:
+        raise InputError(f"lambda_value is {lambda_value}: give a weight from 0 (Jaccard only) to 1 (original only).")
+    cost = rerank_cost(len(q), len(g), q.shape[1], k1, str(q.device)) if progress else ""
+    with tqdm(
+        total=1.0,
+        desc=f"re-ranking ({cost})",
+        bar_format="{desc} {percentage:3.0f}%|{bar}|",
+        disable=not progress,
+        leave=False,
+    ) as bar:
+        distance = torch.empty(len(q), len(g), device=q.device)
+        joint = centred(q, g, metric)
+        near = neighbours(joint, [q, g], metric, k1, k2, distance, bar)
+        weights = expanded(near, k1, k2, joint)
+    del joint
+    if is_small(q, g):
+        rows = [torch.from_numpy(part) for _, part in blocks(q, g, "cosine" if metric == "cosine" else "sqeuclidean")]
+        distance = torch.cat(rows).to(q.device) * (2 if metric == "cosine" else 1)
+    blend(distance, near.farthest[: len(q)], weights, lambda_value)
+    return distance if isinstance(query, Tensor) else distance.numpy()
+
+
+def centred(query: Tensor, gallery: Tensor, metric: str) -> Tensor:
+    """Queries and gallery together in float32 (N, D), as the metric reads them, with the queries' mean as origin."""
+    out = torch.empty(len(query) + len(gallery), query.shape[1], device=query.device)
+
+    def wide(x: Tensor) -> Tensor:
+        return prepare(x if x.dtype == torch.float64 else x.float(), metric)
+
+    centre = wide(query).mean(0).float()
+    for part, first in ((query, 0), (gallery, len(query))):
+        for rows in pieces(len(part), part.shape[1] * 8):
+            out[first + rows.start : first + rows.stop] = wide(part[rows]) - centre
+    return out
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Who is near whom among N images, and how far."""
+
+    index: np.ndarray  # (N, K) int64; its first k1/2 + 1, k1 + 1 and k2 are the nearest so many, in no order inside
+    farthest: np.ndarray  # (N,) squared distance of the farthest image
+    known: tuple[np.ndarray, np.ndarray]  # keys i N + j (P,) ascending and squared distances (P,) met on the way
+
+
+def neighbours(
+    joint: Tensor, parts: Sequence[Tensor], metric: str, k1: int, k2: int, distance: Tensor, bar: tqdm
+) -> Neighbours:
+    """The nearest images of each of N, from products of one half of all pairs: the other half is the same.
+
+    Args:
+        joint: (N, D) as `centred` makes it. parts: queries and gallery as they came, for the exact distances.
+        distance: (Q, G), squared distances of queries and gallery are written into it.
+    """
+    n, n_query = len(joint), len(parts[0])
+    counts = sorted({min(round(k1 / 2) + 1, n), min(k1 + 1, n), min(k2, n)})
+    length = torch.linalg.vector_norm(joint, dim=1)
+    squared = length.square()
+    error = rounding(joint.shape[1]) * (length + length.max()) ** 2
+    exact = exactly(parts, parts, metric)
+    sides = [
+        *pieces(n_query, 1, SIDE),
+        *(slice(n_query + s.start, n_query + s.stop) for s in pieces(n - n_query, 1, SIDE)),
+    ]
+    found = [Candidates(s.stop - s.start, counts[-1], _from(s.start, exact)) for s in sides]
+    farthest = torch.zeros(n, device=joint.device)
+    memory = torch.empty(SIDE * SIDE, device=joint.device)
+    order = sorted(combinations_with_replacement(range(len(sides)), 2), key=lambda pair: pair[1] - pair[0])
+    with float32_products():
+        for i, j in order:  # a block with itself first: that bounds whom it takes of the others
+            I, J = sides[i], sides[j]
+            shape = I.stop - I.start, J.stop - J.start
+            if I.start < n_query <= J.start:
+                tile = distance[I, J.start - n_query : J.stop - n_query]
+            else:
+                tile = memory[: shape[0] * shape[1]].view(shape)
+            torch.addmm(squared[J][None], joint[I], joint[J].T, alpha=-2, out=tile).add_(squared[I][:, None])
+            if i == j:
+                tile.fill_diagonal_(0)
+            found[i].offer(tile, error[I], J.start)
+            torch.maximum(farthest[I], tile.amax(1), out=farthest[I])
+            if i != j:
+                found[j].offer(tile, error[J], I.start, rows=1)
+                torch.maximum(farthest[J], tile.amax(0), out=farthest[J])
+            bar.update(shape[0] * shape[1] / (n * n) * (1 if i == j else 2))
+    several = [each.candidates() for each in found]
+    row = np.concatenate([s.start + one[0] for s, one in zip(sides, several, strict=True)])
+    column, value = (np.concatenate([one[i] for one in several]) for i in (1, 2))
+    index = nearest_sets(row, column, value, error.cpu().numpy(), counts, exact)
+    key = row * n + column
+    by_key = np.argsort(key)
+    return Neighbours(index, farthest.cpu().numpy(), (key[by_key], value[by_key]))
+
+
+def _from(start: int, exact: Exact) -> Exact:
+    """Exact distances for rows that are numbered from `start`."""
+    return lambda row, column: exact(row + start, column)
+
+
+def nearest_sets(
+    row: np.ndarray, column: np.ndarray, value: np.ndarray, error: np.ndarray, counts: list[int], exact: Exact
+) -> np.ndarray:
+    """For each row the nearest so many, for several counts; measured exactly only where a set's edge is in doubt.
+
+    Args:
+        row, column: (P,) pairs, among them all that can be meant. value: (P,) squared distances with the error (N,).
+        counts: ascending.
+    Returns:
+        (N, K) columns, K the last count: those of each count come before the others.
+    """
+    order = np.lexsort((value, row))
+    row, column, value = row[order], column[order], value[order].astype(np.float64)
+    first = np.searchsorted(row, np.arange(len(error)))
+    end = np.append(first[1:], len(row))
+    doubt = np.zeros(len(row), bool)
+    for count in counts:
+        last = value[first + count - 1]
+        beyond = value[np.minimum(first + count, len(row) - 1)]
+        open_edge = (first + count < end) & (beyond - last <= 2 * error)
+        doubt |= open_edge[row] & (np.abs(value - last[row]) <= 2 * error[row])
+    value[doubt] = np.square(exact(row[doubt], column[doubt]))
+    return nearest_of(row, column, value, counts[-1])[1].reshape(len(error), -1)
+
+
+def reciprocal(index: np.ndarray) -> sparse.csr_array:
+    """R (N, N): 1 where two of N images are both among the other's nearest (N, k)."""
+    n, k = index.shape
+    ones = np.ones(n * k, np.int32)
+    near = sparse.csr_array((ones, index.ravel(), np.arange(0, n * k + 1, k)), (n, n))
+    return near.multiply(near.T).tocsr()
+
+
+def expanded(near: Neighbours, k1: int, k2: int, joint: Tensor) -> sparse.csr_array:
+    """V (N, N): what each of N images thinks of the others, see `rerank`."""
+    n = len(near.index)
+    mutual, half = reciprocal(near.index[:, : k1 + 1]), reciprocal(near.index[:, : round(k1 / 2) + 1])
+    common = (mutual @ half.T).multiply(mutual).tocsr()  # |R(i, k1) and R(j, k1/2)| for j in R(i, k1)
+    size = half.sum(1)
+    common.data = (3 * common.data > 2 * size[common.indices]).astype(np.int32)
+    members = (mutual + common @ half).tocsr()
+    members.eliminate_zeros()
+    i, j = members.nonzero()
+    share = squared_distances(i, j, near, joint) / np.maximum(near.farthest[i], np.finfo(np.float32).tiny)
+    weights = sparse.csr_array((np.exp(-share), (i, j)), (n, n))
+    weights.data /= np.repeat(weights.sum(1), np.diff(weights.indptr))
+    if k2 == 1:
+        return weights
+    nearest = near.index[:, :k2]
+    mean = np.full(nearest.size, 1 / nearest.shape[1])
+    return sparse.csr_array((mean, nearest.ravel(), np.arange(0, nearest.size + 1, nearest.shape[1])), (n, n)) @ weights
+
+
+def squared_distances(i: np.ndarray, j: np.ndarray, near: Neighbours, joint: Tensor) -> np.ndarray:
+    """|x_i - x_j|^2 (P,) for pairs of images: most were met on the way, the others are measured."""
+    keys, values = near.known
+    key = i * len(joint) + j
+    place = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
+    squared = values[place].astype(np.float64).clip(0)
+    lacking = np.flatnonzero(keys[place] != key)
+    for some in pieces(len(lacking), joint.shape[1] * 4, PAIR_BYTES):
+        a, b = (joint[torch.from_numpy(side[lacking[some]]).to(joint.device)] for side in (i, j))
+        squared[lacking[some]] = between(a, b).square().cpu().numpy()
+    return squared
+
+
+def blend(distance: Tensor, farthest: np.ndarray, weights: sparse.csr_array, lambda_value: float) -> None:
+    """Turn squared distances (Q, G) in place into (1 - lambda) J + lambda d, see `rerank`.
+
+    Args:
+        farthest: (Q,). weights: V (N, N), queries first.
+    """
+    n_query, n_gallery = distance.shape
+    scale = torch.from_numpy(lambda_value / np.maximum(farthest, np.finfo(np.float32).tiny)).to(distance)
+    query, gallery = weights[:n_query], weights[n_query:].tocsc()
+    pairs = np.append(0, np.diff(gallery.indptr)[query.indices].cumsum())[query.indptr]  # up to each query
+    first = 0
+    while first < n_query:  # what fits the cache; an image that everybody has for a neighbour makes many pairs
+        last = int(np.searchsorted(pairs, pairs[first] + PAIR_BYTES // 8, "right")) - 1
+        last = max(first + 1, min(last, first + PAIR_BYTES // 8 // n_gallery))
+        least = torch.from_numpy(common_weight(query[first:last], gallery)).to(distance)
+        tile = distance[first:last]
+        tile.clamp_(min=0).mul_(scale[first:last, None]).add_(1 - lambda_value)
+        tile.sub_(least / (2 - least), alpha=1 - lambda_value)  # rows of V sum to 1, so min + max = 2
+        first = last
+
+
+def common_weight(query: sparse.csr_array, gallery: sparse.csc_array) -> np.ndarray:
+    """sum_l min(V_il, V_jl) for the rows i of queries (Q, N) and j of gallery (G, N), as float64 (Q, G)."""
+    shape = query.shape[0], gallery.shape[0]
+    count = np.diff(gallery.indptr)[query.indices]  # gallery images that share each weight of a query
+    start = np.repeat(gallery.indptr[query.indices] - (count.cumsum() - count), count)
+    entry = start + np.arange(count.sum())
+    least = np.minimum(np.repeat(query.data, count), gallery.data[entry])
+    row = np.repeat(np.repeat(np.arange(shape[0]), np.diff(query.indptr)), count)
+    return np.bincount(row * shape[1] + gallery.indices[entry], least, shape[0] * shape[1]).reshape(shape)
+
+
+# --- galleries on disk ---------------------------------------------------------------------------------------------
+
+DESCRIPTORS, IMAGES = "descriptors.npy", "images.parquet"
+
+
+class Gallery:
+    """Descriptors on disk beside the table of their images: searched without being read into memory, and added to.
+
+    A folder of parts 000000, 000001, ...; each holds `descriptors.npy` (n, D) float32 and `images.parquet`, n rows with
+    a column `path`. A part is written under a temporary name and renamed: it is whole or absent.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        """Open what `create` made; InputError where the folder is absent or something else."""
+        self.folder = Path(folder)
+        self.parts: list[Tensor] = []
+        tables = []
+        for part in sorted(self.folder.glob("[0-9]" * 6)):
+            try:
+                descriptor = np.load(part / DESCRIPTORS, mmap_mode="r")
+                table = pd.read_parquet(part / IMAGES)
+            except (OSError, ValueError) as error:
+                raise InputError(
+                    f"{part} is no part of a gallery ({error}): remove it and append its images again."
+                ) from None
+            if descriptor.ndim != 2 or len(descriptor) != len(table) or "path" not in table:
+                raise InputError(
+                    f"{part} holds descriptors of the shape {descriptor.shape} and a table of {len(table)} images: "
+                    "remove it and append its images again."
+                )
+            self.parts.append(as_matrix(descriptor, str(part), read=False))
+            tables.append(table)
+        if not tables:
+            raise InputError(f"there is no gallery in {folder}: make one with Gallery.create.")
+        self.table = pd.concat(tables, ignore_index=True)  # a row an image, in the order of their numbers
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @classmethod
+    def create(cls, folder: Path | str, descriptor: Any, table: pd.DataFrame) -> Gallery:
+        """A new gallery.
+
+        Args:
+            descriptor: (N, D), numpy or torch; written as float32, a piece at a time.
+            table: N rows with a column `path`, such as `Features.table`.
+        Raises:
+            InputError: a folder that is there already, lengths that do not fit, a path twice, values not finite.
+        """
+        folder = Path(folder)
+        if folder.exists():
+            raise InputError(f"{folder} is there already: append to it, or choose another folder.")
+        x = _matching(descriptor, table, pd.Series(dtype=object))
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _place(folder, lambda temporary: _write_part(temporary / f"{0:06d}", x, table))
+        return cls(folder)
+
+    def append(self, descriptor: Any, table: pd.DataFrame) -> Gallery:
+        """The gallery with more images behind the others, arguments as for `create`; nothing is computed again."""
+        x = _matching(descriptor, table, self.table["path"])
+        require_same_width(x, self.parts[0])
+        number = max(int(part.name) for part in self.folder.glob("[0-9]" * 6)) + 1
+        _place(self.folder / f"{number:06d}", lambda temporary: _write_part(temporary, x, table))
+        return Gallery(self.folder)
+
+    def lacking(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows of a table whose images are not in the gallery yet: what is left to describe."""
+        return table[~table["path"].isin(self.table["path"])]
+
+    def search(
+        self, query: Any, k: int = 10, metric: str = "euclidean", *, progress: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`search` in the gallery; the index counts rows of `table`."""
+        return search_parts(as_matrix(query, "query"), self.parts, k, metric, progress=progress)
+
+
+def _matching(descriptor: Any, table: pd.DataFrame, there: pd.Series) -> Tensor:
+    """Checked descriptors for a table of images of which none is there yet."""
+    x = as_matrix(descriptor, "descriptor")
+    if "path" not in table or len(table) != len(x):
+        raise InputError(
+            f"the table has {len(table)} rows and the columns {', '.join(map(str, table.columns))}, the descriptors "
+            f"have {len(x)} rows: give a row for each, with a column path."
+        )
+    twice = table["path"][table["path"].duplicated() | table["path"].isin(there)]
+    if len(twice):
+        raise InputError(f"{twice.iloc[0]} and {len(twice) - 1} more are in the gallery twice: append only what lacks.")
+    return x
+
+
+def _write_part(folder: Path, x: Tensor, table: pd.DataFrame) -> None:
+    """Descriptors (N, D) and their table into a folder."""
+    folder.mkdir(exist_ok=True)
+    out = np.lib.format.open_memmap(folder / DESCRIPTORS, "w+", np.float32, (len(x), x.shape[1]))
+    for rows in pieces(len(x), x.shape[1] * 4):
+        out[rows] = x[rows].float().cpu().numpy()
+    out.flush()
+    table.reset_index(drop=True).to_parquet(folder / IMAGES)
+
+
+def _place(folder: Path, how: Callable[[Path], None]) -> None:
+    """Write a folder under a temporary name and rename it, so that it is whole or absent."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)  # of an earlier process with the same number that was killed
+    temporary.mkdir()
+    try:
+        how(temporary)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            raise InputError(
+                f"{folder} was written by another process in the meantime: open the gallery again."
+            ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+# --- approximate search --------------------------------------------------------------------------------------------
+
+KINDS = ("hnsw", "ivf")
+
+
+@dataclass(frozen=True)
+class Approximate:
+    """An index that finds most of the nearest without looking at every image."""
+
+    index: Any  # of faiss
+    metric: str
+    kind: str
+
+    def search(self, query: Any, k: int = 10, *, effort: int = 64) -> tuple[np.ndarray, np.ndarray]:
+        """Like `search`, but some of the nearest may be missed; `recall` says how many.
+
+        Args:
+            query: (Q, D). effort: candidates kept on the way (hnsw), cells looked into (ivf); more finds more, slower.
+        Returns:
+            distance (Q, K) float32 and index (Q, K) int64; infinity and -1 where fewer were found.
+        """
+        q = prepare(as_matrix(query, "query").float(), self.metric).cpu().numpy()
+        if self.kind == "hnsw":
+            self.index.hnsw.efSearch = max(effort, k)
+        else:
+            self.index.nprobe = effort
+        squared, index = self.index.search(q, min(k, self.index.ntotal))
+        squared = np.where(index < 0, np.inf, squared.clip(0))
+        if self.metric == "euclidean":
+            return np.sqrt(squared), index
+        return squared / 2 if self.metric == "cosine" else squared, index
+
+
+def approximate(gallery: Any, metric: str = "euclidean", kind: str = "hnsw") -> Approximate:
+    """An approximate index over a gallery (G, D) with faiss, an optional package; for a million images and more.
+
+    hnsw    a graph of near neighbours (Malkov and Yashunin 2018): fast and precise, slow to build, needs the memory of
+            the gallery once more
+    ivf     cells around 4 sqrt(G) centres, of which some are looked into (Sivic and Zisserman 2003): quick to build
+
+    Raises:
+        InputError: faiss is not installed, an unknown kind or metric, values that are not finite.
+    """
+    chosen(kind, KINDS, "kind")
+    chosen(metric, METRICS, "metric")
+    try:
+        faiss = import_module("faiss")
+    except ImportError:
+        raise InputError(
+            "approximate search needs the package faiss-cpu, which is not installed: pip install 'reidkit[faiss]', "
+            "or use the exact search."
+        ) from None
+    g = as_matrix(gallery, "gallery")
+    size, dimension = g.shape
+    if kind == "hnsw":
+        index = faiss.IndexHNSWFlat(dimension, 32)
+    else:
+        cells = max(1, min(int(4 * size**0.5), size // 39))  # faiss wants 39 images or more a cell to place it
+        index = faiss.IndexIVFFlat(faiss.IndexFlatL2(dimension), dimension, cells)
+        some = torch.linspace(0, size - 1, min(size, 64 * cells)).long().to(g.device)
+        index.train(prepare(g[some].float(), metric).cpu().numpy())
+    for rows in pieces(size, dimension * 4):
+        index.add(prepare(g[rows].float(), metric).cpu().numpy())
+    return Approximate(index, metric, kind)
+
+
+def recall(found: np.ndarray, true: np.ndarray) -> float:
+    """Percent of the truly nearest (Q, K) that were found (Q, K), whatever their order."""
+    return 100 * float(np.mean([np.isin(t, f).mean() for f, t in zip(found, true, strict=True)]))
