@@ -232,11 +232,12 @@ def train(
     report(run, images, plan.metric, "precision", as_json, keep=True)
 
 
-def setting(text: str) -> tuple[str, str]:
+def setting(text: str, option: str = "--set") -> tuple[str, str]:
     """NAME=VALUE as a pair."""
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise InputError(f"--set {text!r} is no NAME=VALUE, such as epochs=5.")
+        example = "epochs=5" if option == "--set" else "gender=female"
+        raise InputError(f"{option} {text!r} is no NAME=VALUE, such as {example}.")
     return name.strip(), value.strip()
 
 
@@ -303,58 +304,104 @@ def evaluate(
 @app.command()
 def search(
     run: Annotated[Path, typer.Argument(help="A folder that `reidkit train` made.")],
-    image: Annotated[Path, typer.Argument(help="A picture of one person.")],
+    image: Annotated[Path | None, typer.Argument(help="A picture of one person.")] = None,
     top: Annotated[int, typer.Option(help="How many to show.")] = 10,
+    gallery: Annotated[Path | None, typer.Option(help="Search in this folder of pictures instead.")] = None,
+    attributes: Annotated[str, typer.Option(help='Who is wanted: "gender=female,backpack=yes".')] = "",
+    rerank: Annotated[bool, typer.Option("--rerank", help="By common neighbours, Zhong et al. 2017.")] = False,
     save: Annotated[Path | None, typer.Option(help="Write the ranked strip as a picture.")] = None,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Find the gallery images of a run that look most like one picture of your own."""
+    """Find who looks most like a picture, or fits a description; with both, who looks like it among those that fit."""
     import numpy as np
     import pandas as pd
 
     from . import plots
     from .data import load
-    from .features import describe, features_of
-    from .ranking import rank
+    from .features import describe, features_in, features_of
+    from .ranking import leave_out, rank, rank_distance
+    from .search import rerank as reranked
+    from .thresholds import described_as, description
     from .train import load_run
 
     if save is not None and save.suffix.lower() not in (".png", ".pdf", ".svg", ".jpg"):
         raise InputError(f"--save {save} has the ending {save.suffix!r}: use .png, .pdf, .svg or .jpg.")
     if top < 1:
         raise InputError(f"--top is {top}: ask for at least one place.")
+    if image is None and not attributes:
+        raise InputError('nothing is asked for: give a picture, or --attributes such as "gender=female".')
+    if image is None and rerank:
+        raise InputError("--rerank compares neighbours of a picture: give a picture too.")
     found = load_run(run)
     plan = found.recipe
-    asked = pd.DataFrame({"path": [str(absolute(image))], "pid": [0], "camid": [-1], "split": ["query"]})
-    query = describe(found.network, load(asked, plan.height, plan.width), plan)
-    gallery = features_of(found, images_of(found, root), "gallery", progress=watched())
-    pids = gallery.table["pid"].to_numpy()
-    ranking = rank(
-        query.descriptor,
-        gallery.descriptor,
-        [-2],
-        pids,
-        metric=plan.metric,
-        rule="none",
-        top=top,
-    )
+    wanted = dict(setting(part, "--attributes") for part in attributes.split(",")) if attributes else {}
+    if wanted and not getattr(found.network, "tasks", None):
+        raise InputError(f"{run} answers no attributes: give a run of a system that learns them, such as two_stage.")
+    if wanted:
+        description(wanted, found.tasks)  # a word that is not known is refused before anything is read
+    shown = features_in(found, gallery, progress=watched()) if gallery else None
+    if image is None:
+        table = shown.table if shown else images_of(found, root).query("split == 'gallery' and pid != -1")
+        fits = described_as(answers_of(found, table), wanted, honest(found, root))
+        order = np.argsort(-fits, kind="stable")[:top]
+        values, title = [round(float(fits[i]), 4) for i in order], "probability"
+    else:
+        asked = pd.DataFrame({"path": [str(absolute(image))], "pid": [0], "camid": [-1], "split": ["query"]})
+        query = describe(found.network, load(asked, plan.height, plan.width), plan).descriptor
+        shown = shown or features_of(found, images_of(found, root), "gallery", progress=watched())
+        table, pids = shown.table, shown.table["pid"].to_numpy()
+        if rerank:
+            distance = reranked(query, shown.descriptor, metric=plan.metric, progress=watched())
+            ranking = rank_distance(distance, [-2], pids, rule="none")
+        else:
+            ranking = rank(query, shown.descriptor, [-2], pids, metric=plan.metric, rule="none")
+        if wanted:
+            said = answers_of(found, table).classes
+            misfit = [said[:, number] != answer for number, answer in description(wanted, found.tasks).items()]
+            ranking = leave_out(ranking, np.any(misfit, axis=0)[None])
+        order = ranking.order[0][ranking.keep[0]][:top]
+        values, title = [round(float(d), 4) for d in ranking.distance[0][: len(order)]], "distance"
     rows = [
-        {"place": k + 1, "distance": round(float(ranking.distance[0, k]), 4), **record(gallery.table.iloc[i])}
-        for k, i in enumerate(ranking.order[0])
-        if ranking.keep[0, k] and np.isfinite(ranking.distance[0, k])
+        {"place": k, title: value, **record(table.iloc[i])}
+        for k, (i, value) in enumerate(zip(order, values, strict=True), 1)
     ]
-    if save is not None:
-        figure = plots.found(
-            asked["path"][0], [(row["path"], f"{row['place']}: {row['distance']:.2f}") for row in rows]
-        )
+    if save is not None and rows:
+        titles = [(row["path"], f"{row['place']}: {row[title]:.2f}") for row in rows]
+        figure = plots.found(str(absolute(image)) if image else None, titles)
         save.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(save)
         tell(f"wrote {save}")
     if as_json:
-        show_json({"image": asked["path"][0], "run": str(found.folder), "found": rows})
+        about = {"image": str(absolute(image)) if image else None, "attributes": wanted, "run": str(found.folder)}
+        show_json({**about, "found": rows})
         return
+    if not rows:
+        tell(f"nobody among {len(table)} pictures fits {attributes!r}.")
     for row in rows:
-        print(f"{row['place']:>3}  {row['distance']:8.4f}  person {row['pid']}  camera {row['camid']}  {row['path']}")
+        who = "" if gallery else f"person {row['pid']}  camera {row['camid']}  "
+        print(f"{row['place']:>3}  {row[title]:8.4f}  {who}{row['path']}")
+
+
+def honest(run: Any, root: Path | None) -> Any:
+    """Temperatures from the people whom the training held out; None where it held out nobody."""
+    from .course import sets
+    from .features import answer
+    from .thresholds import temperatures
+
+    if not run.recipe.validation:
+        return None
+    held_out = sets(run.recipe, images_of(run, root), progress=watched())[1]
+    return temperatures(answer(run, held_out, progress=watched()), held_out.attributes.numpy())
+
+
+def answers_of(run: Any, table: Any) -> Any:
+    """What a run says about the attributes of the images of a table."""
+    from .data import load
+    from .features import answer
+
+    pixels = load(table, run.recipe.height, run.recipe.width, people=(), progress=watched())
+    return answer(run, pixels, progress=watched())
 
 
 def record(row: Any) -> dict[str, Any]:

@@ -265,12 +265,14 @@ def history(table: pd.DataFrame, names: Sequence[str], axes: Axes | None = None)
     return axes
 
 
-def found(query: str, images: Sequence[tuple[str, str]]) -> Figure:
-    """An image of one's own and what was found for it: (path, title) in order."""
+def found(query: str | None, images: Sequence[tuple[str, str]]) -> Figure:
+    """What was found, (path, title) in order, behind the image that was asked with, if any."""
     use_style()
-    figure, line = plt.subplots(1, len(images) + 1, figsize=(0.75 * (len(images) + 1), 1.75), squeeze=False)
-    show_image(line[0, 0], query, title="query", frame=BLACK)
-    for axes, (path, title) in zip(line[0, 1:], images, strict=True):
+    first = int(query is not None)
+    figure, line = plt.subplots(1, len(images) + first, figsize=(0.75 * (len(images) + first), 1.75), squeeze=False)
+    if query is not None:
+        show_image(line[0, 0], query, title="query", frame=BLACK)
+    for axes, (path, title) in zip(line[0, first:], images, strict=True):
         show_image(axes, path, title=title)
     return figure
 

@@ -9,7 +9,7 @@ Shape letters: Q queries, G gallery images, T attribute tasks, P genuine pairs, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import ceil, exp, inf, isnan, log, nan, pi, sqrt
@@ -26,7 +26,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from . import ranking
-from .features import Features
+from .attributes import Task
+from .features import Answers, Features
 from .images import DISTRACTOR, JUNK, InputError
 from .metrics import AP_FORMS, average_precision
 from .ranking import Labels, as_features, as_numbers, chosen, features_pair, labels_of, rank_of_matches
@@ -862,6 +863,54 @@ def temperature(logits: Any, label: Any) -> float:
 
     found = minimize_scalar(loss, bounds=(log(0.01), log(100)), method="bounded", options={"xatol": 1e-7})
     return exp(found.x)
+
+
+def temperatures(answers: Answers, labels: np.ndarray) -> np.ndarray:
+    """`temperature` of every attribute, fitted on people whose labels (N, T) are known; 1 where none is, (T,)."""
+    fitted = [
+        temperature(p.clamp(min=1e-12).log(), label) if (label >= 0).any() else 1.0
+        for p, label in zip(answers.probability, labels.T, strict=True)
+    ]
+    return np.array(fitted)
+
+
+def description(wanted: Mapping[str, str], tasks: Sequence[Task]) -> dict[int, int]:
+    """What is asked for, {"gender": "female", "backpack": "yes"}, as class indices by the number of the task.
+
+    Raises:
+        InputError: nothing asked for, an attribute or an answer that is not known.
+    """
+    names = [task.name for task in tasks]
+    asked = {}
+    if not wanted:
+        raise InputError(f"nothing is asked for: give one or more of {', '.join(names)}.")
+    for name, answer in wanted.items():
+        chosen(name, names, "attribute")
+        number = names.index(name)
+        chosen(answer, tasks[number].classes, name)
+        asked[number] = tasks[number].classes.index(answer)
+    return asked
+
+
+def described_as(answers: Answers, wanted: Mapping[str, str], scale: np.ndarray | None = None) -> np.ndarray:
+    """How probable it is that each image shows all that is asked for: search by words, without any query image.
+
+        P(all) = prod_t softmax(log p_t / T_t)[wanted_t]
+
+    A product, as if the network erred on each attribute independently of the others.
+
+    Args:
+        answers: of N images. wanted: see `description`. scale: `temperatures` (T,), so that probabilities mean what
+            they say; None for the network's own.
+    Returns:
+        (N,) from 0 to 1.
+    """
+    scale = np.ones(len(answers.tasks)) if scale is None else scale
+    out = np.zeros(len(answers.table))
+    for number, answer in description(wanted, answers.tasks).items():
+        logits = np.log(np.maximum(answers.probability[number].double().numpy(), 1e-12)) / scale[number]
+        out += log_softmax(logits, axis=1)[:, answer]
+    return np.exp(out)
 
 
 def _labelled(values: Any, label: Any, what: str) -> tuple[np.ndarray, np.ndarray]:

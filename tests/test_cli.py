@@ -130,6 +130,48 @@ def test_search_finds_the_image_itself_and_draws_it(place: Place) -> None:
     assert image.name in reidkit("search", place.run, image).out.splitlines()[0]
 
 
+def test_search_in_a_folder_of_ones_own(place: Place) -> None:
+    image = fakes.image(place.top / "own" / "me.png", 3)
+    for i in range(4):
+        fakes.image(place.top / "own" / f"{i}.png", i)
+    found = reidkit("search", place.run, image, "--gallery", place.top / "own", "--top", 3, "--json")
+    assert found.status == 0 and found.err == ""
+    names = [Path(row["path"]).name for row in found.json["found"]]
+    assert set(names[:2]) == {"3.png", "me.png"} and len(names) == 3
+    again = reidkit("search", place.run, image, "--gallery", place.top / "own", "--rerank")
+    assert again.status == 0 and "person" not in again.out and len(again.out.splitlines()) == 5
+    assert reidkit("search", place.run, image, "--rerank").status == 0
+
+
+def test_search_by_words(place: Place) -> None:
+    words = ("train", "two_stage", "--dataset", "market1501", "--root", place.market, "--profile", "smoke", *SMALL)
+    done = reidkit(*words, "--set", "epochs=1", "--set", "batch=4", "--set", "validation=0.5", "--json")
+    assert done.status == 0, done.err
+    run = Path(done.json["run"])
+    found = reidkit("search", run, "--attributes", "gender=female,hat=no", "--json", "--save", place.top / "found.png")
+    assert found.status == 0, found.err
+    chances = [row["probability"] for row in found.json["found"]]
+    assert chances == sorted(chances, reverse=True) and all(0 <= c <= 1 for c in chances)
+    assert (place.top / "found.png").exists() and -1 not in {row["pid"] for row in found.json["found"]}
+    image = place.market / "query" / "0001_c1s1_000100_00.jpg"
+    both = reidkit("search", run, image, "--attributes", "gender=female", "--json").json["found"]
+    other = reidkit("search", run, image, "--attributes", "gender=male", "--json").json["found"]
+    everybody = reidkit("search", run, image, "--json").json["found"]
+    assert sorted(r["path"] for r in both + other) == sorted(r["path"] for r in everybody)
+    nobody = reidkit("search", run, image, "--attributes", "gender=female,age=old,upcolor=blue,downcolor=brown")
+    assert nobody.status == 0
+    for words, sentence in (
+        (("--attributes", "sex=female"), "attribute 'sex' is not known"),
+        (("--attributes", "gender=woman"), "gender 'woman' is not known"),
+        (("--attributes", "gender"), "is no NAME=VALUE, such as gender=female"),
+        ((), "nothing is asked for: give a picture"),
+        (("--attributes", "hat=yes", "--rerank"), "give a picture too"),
+    ):
+        wrong = reidkit("search", run, *words)
+        assert wrong.status == 1 and sentence in wrong.err and "Traceback" not in wrong.err
+    assert "answers no attributes" in reidkit("search", place.run, "--attributes", "hat=yes").err
+
+
 def test_data_list_knows_every_card(place: Place) -> None:
     found = reidkit("data", "list", "--json")
     assert [row["name"] for row in found.json["datasets"]] == list(CARDS) and found.err == ""

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from reidkit import features
 from reidkit.attributes import MARKET, read_attributes
 from reidkit.data import Targets, load, standardise
-from reidkit.features import Features, answer, describe, features_of
+from reidkit.features import Features, answer, describe, features_in, features_of
 from reidkit.images import InputError, read_images
 from reidkit.systems import histogram
 from reidkit.train import Run, load_or_fit, new_network, recipe
@@ -169,3 +169,45 @@ def test_histogram_equals_counting_pixel_by_pixel(rng: np.random.Generator) -> N
                 cell = (min(int(part * n + 1e-6), n - 1) for part, n in zip(hsv, sizes, strict=True))
                 counts[(y * options.stripes // 25, *cell)] += weight
         np.testing.assert_allclose(own, np.sqrt(counts.ravel() / counts.sum()), atol=1e-6)
+
+
+def test_a_folder_is_described_once_and_follows_its_pictures(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own"
+    for i, name in enumerate(("b.png", "deep/a.PNG", "c.png")):
+        fakes.image(own / name, i)
+    (own / "notes.txt").write_text("no picture")
+    first = features_in(run, own)
+    assert [Path(p).name for p in first.table["path"]] == ["b.png", "c.png", "a.PNG"]
+    assert set(first.table["pid"]) == {0} and set(first.table["camid"]) == {-1}
+    described: list[int] = []
+    original = features.describe
+
+    def counted(network: Any, images: Any, *rest: Any, **more: Any) -> Features:
+        described.append(len(images))
+        return original(network, images, *rest, **more)
+
+    monkeypatch.setattr(features, "describe", counted)
+    again = features_in(run, own)
+    assert not described and torch.equal(again.descriptor, first.descriptor)
+    (own / "b.png").unlink()
+    fakes.image(own / "c.png", 9, size=(18, 40))  # changed
+    fakes.image(own / "d.png", 4)
+    now = features_in(run, own)
+    assert described == [2] and [Path(p).name for p in now.table["path"]] == ["c.png", "d.png", "a.PNG"]
+    assert torch.equal(now.descriptor[2], first.descriptor[2])
+    assert not torch.equal(now.descriptor[0], first.descriptor[1])
+    fresh = load(now.table, run.recipe.height, run.recipe.width, people=())
+    assert torch.equal(now.descriptor, original(run.network, fresh, run.recipe).descriptor)
+
+
+def test_a_folder_without_pictures_is_a_sentence(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no folder"):
+        features_in(run, tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="there is no picture in"):
+        features_in(run, tmp_path / "empty")
+    (tmp_path / "empty" / "a.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match="1 of 1 images cannot be read"):
+        features_in(run, tmp_path / "empty")

@@ -20,6 +20,7 @@ from reidkit.ranking import (
     blocks,
     features_pair,
     image_ids,
+    leave_out,
     pairwise,
     rank,
     rank_distance,
@@ -258,3 +259,23 @@ def test_bad_input_is_one_sentence(message: str) -> None:
 def test_labels_are_int64_whatever_they_were() -> None:
     labels = Labels.checked(2, 2, torch.tensor([1, 2]), np.array([1.0, 2.0]), [True, False], [1, 0])
     assert all(getattr(labels, n).dtype == np.int64 for n in ("query_pids", "gallery_pids", "query_camids"))
+
+
+def test_what_is_left_out_stands_behind_and_matches_nobody(rng: np.random.Generator) -> None:
+    query, gallery = rng.normal(size=(6, 4)), rng.normal(size=(40, 4))
+    pids, own = rng.integers(0, 5, 40), rng.integers(0, 5, 6)
+    whole = rank(query, gallery, own, pids, rng.integers(0, 3, 6), rng.integers(0, 3, 40))
+    out = rng.random((6, 40)) < 0.5
+    less = leave_out(whole, out)
+    for i in range(6):
+        stay = [g for g, kept in zip(whole.order[i], whole.keep[i], strict=True) if kept and not out[i, g]]
+        assert less.order[i, : len(stay)].tolist() == stay and less.keep[i].sum() == len(stay)
+        assert sorted(less.order[i]) == list(range(40)) and np.isinf(less.distance[i, len(stay) :]).all()
+        assert less.match[i, : len(stay)].tolist() == (pids[stay] == own[i]).tolist()
+        assert not less.match[i, len(stay) :].any()
+    nobody = leave_out(whole, np.ones((6, 40), bool))
+    assert not nobody.keep.any() and not nobody.match.any()
+    same = leave_out(whole, np.zeros((6, 40), bool))
+    assert (same.order == whole.order).all() and (same.match == whole.match).all()
+    with pytest.raises(InputError, match=r"out has the shape \(6, 3\)"):
+        leave_out(whole, np.zeros((6, 3), bool))

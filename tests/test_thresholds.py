@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ from scipy.stats import binomtest, norm
 from sklearn.metrics import average_precision_score, roc_curve
 
 from reidkit import ranking, thresholds
-from reidkit.features import Features
+from reidkit.attributes import Task
+from reidkit.features import Answers, Features
 from reidkit.images import JUNK, InputError
 from reidkit.metrics import AP_FORMS, evaluate
 from reidkit.ranking import pairwise
@@ -26,6 +27,7 @@ from reidkit.thresholds import (
     compare_distance,
     compare_features,
     crossing,
+    described_as,
     detection_and_identification,
     eer,
     error_rates,
@@ -40,6 +42,7 @@ from reidkit.thresholds import (
     probability_same,
     rates_at,
     temperature,
+    temperatures,
     threshold_at,
 )
 
@@ -729,3 +732,47 @@ def test_bad_questions_are_one_sentence() -> None:
         probability_same(1, given([1], [2]), method="isotonik")
     with says("prior is 1"):
         probability_same(1, given([1], [2]), prior=1)
+
+
+def answers(rng: np.random.Generator, n: int = 400) -> Answers:
+    """A yes-no task and one of three classes, answered at random."""
+    tasks = (Task("bag", ("no", "yes"), ("bag",)), Task("shirt", ("red", "green", "blue"), ("shirt",)))
+    said = tuple(torch.from_numpy(rng.dirichlet(np.ones(len(t.classes)), n)).float() for t in tasks)
+    return Answers(said, tasks, pd.DataFrame({"path": [f"{i}.png" for i in range(n)]}))
+
+
+def test_a_description_is_the_product_of_its_answers(rng: np.random.Generator) -> None:
+    own = answers(rng)
+    bag, shirt = (p.double().numpy() for p in own.probability)
+    np.testing.assert_allclose(described_as(own, {"bag": "yes"}), bag[:, 1], rtol=1e-5)
+    both = described_as(own, {"shirt": "blue", "bag": "no"})
+    np.testing.assert_allclose(both, shirt[:, 2] * bag[:, 0], rtol=1e-5)
+    everything = sum(described_as(own, {"bag": a, "shirt": b}) for a in ("no", "yes") for b in ("red", "green", "blue"))
+    np.testing.assert_allclose(everything, 1, rtol=1e-5)
+    cool = described_as(own, {"shirt": "blue"}, np.array([1.0, 2.0]))
+    np.testing.assert_allclose(cool, shirt[:, 2] ** 0.5 / (shirt**0.5).sum(1), rtol=1e-5)
+
+
+def test_temperatures_make_descriptions_honest(rng: np.random.Generator) -> None:
+    """Labels are drawn from probabilities; the network then says them squared, too sure by T = 2."""
+    true = answers(rng, 20_000)
+    labels = np.stack([(rng.random((len(p), 1)) > p.numpy().cumsum(1)).sum(1) for p in true.probability], 1)
+    labels = np.minimum(labels, [1, 2])
+    sure = replace(true, probability=tuple(p**2 / (p**2).sum(1, keepdim=True) for p in true.probability))
+    scale = temperatures(sure, labels)
+    np.testing.assert_allclose(scale, 2, rtol=0.05)
+    wanted = {"bag": "yes", "shirt": "green"}
+    right = ((labels[:, 0] == 1) & (labels[:, 1] == 1)).mean()
+    assert described_as(sure, wanted, scale).mean() == pytest.approx(right, abs=0.01)
+    assert temperatures(sure, np.full_like(labels, -1)).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [({}, "nothing is asked for"), ({"bags": "yes"}, "did you mean 'bag'"), ({"shirt": "grey"}, "shirt 'grey' is not")],
+)
+def test_a_description_that_cannot_be_is_a_sentence(
+    wanted: dict[str, str], message: str, rng: np.random.Generator
+) -> None:
+    with pytest.raises(InputError, match=message):
+        described_as(answers(rng, 3), wanted)
