@@ -1,7 +1,8 @@
 """How long retrieval takes and what memory it needs, at Market-1501's true scale unless told otherwise.
 
     python benchmarks/retrieval.py
-    python benchmarks/retrieval.py --distractors 500000 --galleries 20000
+    python benchmarks/retrieval.py --only evaluate --distractors 500000
+    python benchmarks/retrieval.py --only search --galleries 20000 --hnsw 20000 --ivf 20000,500000
 
 Every row is measured in a process of its own. Seconds are the best of `--repeats`; memory is the peak beside the
 descriptors. Each time stands beside what the machine could do at best, measured in the same process: the bare matrix
@@ -27,7 +28,7 @@ import torch
 import typer
 
 from reidkit import evaluate, rerank, rerank_cost
-from reidkit.search import search
+from reidkit.search import approximate, recall, search
 
 
 def descriptors(n: int, dimension: int, pids: np.ndarray, seed: int) -> np.ndarray:
@@ -187,8 +188,27 @@ def searching(scale: list[int], repeats: int, k: int) -> dict[str, float]:
     return {"read": read, "one": one, "hundred": many, "bytes": needed}
 
 
+def approximating(scale: list[int], kind: str, k: int) -> dict[str, float]:
+    """An approximate index of faiss: what it costs to build, and at three efforts time a query and recall at k."""
+    rng, (size, dimension) = np.random.default_rng(0), scale
+    gallery = descriptors(size, dimension, rng.integers(1, 751, size), 3)
+    query = descriptors(100, dimension, rng.integers(1, 751, 100), 2)
+    true = search(query, gallery, k)[1]
+    start = time.perf_counter()
+    index = approximate(gallery, kind=kind)
+    found = {"build": time.perf_counter() - start}
+    for effort in EFFORTS[kind]:
+        mine = np.concatenate([index.search(query[n : n + 1], k, effort=effort)[1] for n in range(100)])
+        start = time.perf_counter()
+        for n in range(100):
+            index.search(query[n : n + 1], k, effort=effort)
+        found |= {f"{effort} s": (time.perf_counter() - start) / 100, f"{effort} recall": recall(mine, true)}
+    return found
+
+
+EFFORTS = {"hnsw": (16, 64, 256), "ivf": (4, 16, 64)}
 WORK: dict[str, Callable[..., dict[str, float]]] = {
-    work.__name__: work for work in (evaluation, reranking, yardstick, searching)
+    work.__name__: work for work in (evaluation, reranking, yardstick, searching, approximating)
 }
 
 
@@ -206,6 +226,9 @@ def main(
     distractors: Annotated[int, typer.Option(help="Evaluate with so many more gallery images as well.")] = 0,
     share: Annotated[float, typer.Option(help="Of both sets for the dense yardstick; 0 leaves it out.")] = 0.25,
     galleries: Annotated[str, typer.Option(help="Sizes to search, 512 numbers an image.")] = "20000,500000,1000000",
+    hnsw: Annotated[str, typer.Option(help="Sizes to search by faiss's graph; needs faiss-cpu.")] = "",
+    ivf: Annotated[str, typer.Option(help="Sizes to search by faiss's cells; needs faiss-cpu.")] = "",
+    only: Annotated[str, typer.Option(help="evaluate, rerank or search; by default all.")] = "",
     k1: Annotated[int, typer.Option(help="Of re-ranking.")] = 20,
     k2: Annotated[int, typer.Option(help="Of re-ranking.")] = 6,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = torch.get_num_threads(),
@@ -219,42 +242,66 @@ def main(
         return
     torch.set_num_threads(threads)
     print(f"{platform.machine()}, {threads} threads, torch {torch.__version__}, numpy {np.__version__}\n")
-    print("| what | queries x gallery x numbers | seconds | x the bare product | MB beside the descriptors |")
-    print("|---|---|---:|---:|---:|")
-
-    def row(what: str, scale: list[int], found: dict[str, float]) -> None:
-        size = f"{scale[0]:,} x {scale[1] + sum(scale[3:]):,} x {scale[2]:,}"
-        ratio = found["seconds"] / found["bare"]
-        print(f"| {what} | {size} | {found['seconds']:.2f} | {ratio:.2f} | {found['bytes'] / 1e6:.0f} |", flush=True)
-
     full = [queries, gallery, dimension]
-    for kind in ("float32", "bfloat16"):
-        row(f"evaluate, {kind}", full, alone("evaluation", full, repeats, kind))
-    if distractors:
-        scale = [*full, distractors]
-        row("evaluate, float32", scale, alone("evaluation", scale, 1, "float32"))
+    if only != "search":
+        print("| what | queries x gallery x numbers | seconds | x the bare product | MB beside the descriptors |")
+        print("|---|---|---:|---:|---:|")
+    if only in ("", "evaluate"):
+        for kind in ("float32", "bfloat16"):
+            row(f"evaluate, {kind}", full, alone("evaluation", full, repeats, kind))
+    if only in ("", "evaluate") and distractors:
+        row("evaluate, float32", [*full, distractors], alone("evaluation", [*full, distractors], 1, "float32"))
+    if only in ("", "rerank"):
+        compare_reranking(full, share, repeats, k1, k2)
+    if only in ("", "search"):
+        compare_search(numbers(galleries), numbers(hnsw), numbers(ivf), repeats)
+
+
+def numbers(text: str) -> list[int]:
+    """ "20000,500000" as numbers; none for nothing."""
+    return [int(part) for part in text.split(",") if part]
+
+
+def row(what: str, scale: list[int], found: dict[str, float]) -> None:
+    """A line of the first table."""
+    size = f"{scale[0]:,} x {scale[1] + sum(scale[3:]):,} x {scale[2]:,}"
+    ratio = found["seconds"] / found["bare"]
+    print(f"| {what} | {size} | {found['seconds']:.2f} | {ratio:.2f} | {found['bytes'] / 1e6:.0f} |", flush=True)
+
+
+def compare_reranking(full: list[int], share: float, repeats: int, k1: int, k2: int) -> None:
+    """Re-ranking at full size, and at a share of it beside the dense algorithm."""
     ours = alone("reranking", full, repeats, k1, k2)
     row("re-rank", full, ours)
     notes = [f"Foretold for re-ranking: {ours['foretold']:.1f} s, {ours['foretold_bytes'] / 1e6:.0f} MB."]
     if share:
-        part = [int(queries * share), int(gallery * share), dimension]
+        part = [int(full[0] * share), int(full[1] * share), full[2]]
         ours, slow = alone("reranking", part, repeats, k1, k2), alone("yardstick", part, 1, k1, k2)
         row("re-rank", part, ours)
         row("re-rank, the dense yardstick", part, slow)
         faster, smaller = slow["seconds"] / ours["seconds"], slow["bytes"] / ours["bytes"]
         notes.append(f"The yardstick takes {faster:.0f} times as long and {smaller:.1f} times the memory; the largest ")
         notes[-1] += f"difference of a distance is {slow['apart']:.1e}."
-    print("\n" + "\n".join(notes) + "\n")
-    if galleries:
-        print("| gallery x 512 | reading it, ms | one query, ms | x reading | 100 queries, ms | MB beside it |")
-        print("|---|---:|---:|---:|---:|---:|")
-    for size in map(int, filter(None, galleries.split(","))):
+    print("\n" + "\n".join(notes))
+
+
+def compare_search(exact: list[int], hnsw: list[int], ivf: list[int], repeats: int) -> None:
+    """Exact search beside reading the gallery once; approximate search beside exact search."""
+    print("\n| gallery x 512 | reading it, ms | one query, ms | x reading | 100 queries, ms | MB beside it |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for size in exact:
         found = alone("searching", [size, 512], repeats, 10)
         read, first, many = (1000 * found[name] for name in ("read", "one", "hundred"))
-        print(
-            f"| {size:,} | {read:.1f} | {first:.1f} | {first / read:.1f} | {many:.0f} | {found['bytes'] / 1e6:.0f} |",
-            flush=True,
-        )
+        ratio, mb = first / read, found["bytes"] / 1e6
+        print(f"| {size:,} | {read:.1f} | {first:.1f} | {ratio:.1f} | {many:.0f} | {mb:.0f} |", flush=True)
+    if hnsw or ivf:
+        print("\n| index | gallery x 512 | to build, s | effort | one query, ms | recall at 10, % |")
+        print("|---|---|---:|---:|---:|---:|")
+    for kind, size in [*(("hnsw", size) for size in hnsw), *(("ivf", size) for size in ivf)]:
+        found = alone("approximating", [size, 512], kind, 10)
+        for effort in EFFORTS[kind]:
+            ms, share, build = 1000 * found[f"{effort} s"], found[f"{effort} recall"], found["build"]
+            print(f"| {kind} | {size:,} | {build:.0f} | {effort} | {ms:.2f} | {share:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -267,8 +267,9 @@ def view_scores(query: Features, gallery: Features, metric: str = "euclidean") -
             if len(near) and view >= 0:
                 places = np.searchsorted(strangers, near) + 1 + np.arange(len(near))
                 rows.append((view, other, 100 * average_precision(places)))
-    table = pd.DataFrame(rows, columns=["query", "match", "mAP"])
-    return table.pivot_table(index="query", columns="match", values="mAP")
+    table = pd.DataFrame(rows, columns=["query", "match", "mAP"]).pivot_table("mAP", "query", "match")
+    every = np.unique(np.concatenate([asked["orientation"], views]))
+    return table.reindex(index=every[every >= 0], columns=every[every >= 0])
 
 
 # --- attributes ----------------------------------------------------------------------------------------------
