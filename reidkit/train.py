@@ -80,8 +80,8 @@ class Recipe:
     weight_decay: float = 5e-4
     momentum: float = 0.9  # sgd only
     warmup: float = 0.1  # share of all steps
-    schedule: str = "cosine"  # after the warm-up: "cosine", "linear", "step" or "constant"
-    milestones: tuple[float, ...] = (0.5,)  # "step": x 0.1 at these shares of all steps
+    schedule: str = "cosine"  # after the warm-up: "cosine", "linear", "step", "exponential" or "constant"
+    milestones: tuple[float, ...] = (0.5,)  # "step": x 0.1 at these shares of all steps; "exponential": from the first
     flip: bool = True
     pad: int = 4  # pixels of random shift
     rotate: float = 0.0  # degrees either way
@@ -112,7 +112,7 @@ class Recipe:
                 raise InputError(f"{name} is {getattr(self, name)}: give 0 or more.")
         for name, known in {
             "optimizer": ("adam", "sgd"),
-            "schedule": ("cosine", "linear", "step", "constant"),
+            "schedule": ("cosine", "linear", "step", "exponential", "constant"),
             "precision": ("auto", "32-true", "bf16-mixed"),
             "metric": ("euclidean", "sqeuclidean", "cosine"),
             "negatives": ("batch", "random", "cluster"),
@@ -296,6 +296,9 @@ def rate(recipe: Recipe, progress: float) -> float:
         return 1 - after
     if recipe.schedule == "step":
         return 0.1 ** sum(progress >= share for share in recipe.milestones)
+    if recipe.schedule == "exponential":  # down to a thousandth at the end (Hermans et al. 2017)
+        start = min(recipe.milestones, default=1.0)
+        return 0.001 ** (max(progress - start, 0) / max(1 - start, 1e-9))
     return 1.0
 
 

@@ -193,3 +193,19 @@ def tiny_backbone(name: str = "resnet18", pretrained: str = "none", last_stride:
     if pretrained != "none":
         take_over(backbone, Path(pretrained))
     return backbone
+
+
+def small_resnet(name: str = "resnet18", pretrained: str = "none", last_stride: int = 2) -> Backbone:
+    """Stages as a ResNet names them, each of one or two convolutions, in the place of `backbones.build`."""
+    del name, pretrained
+
+    def block(inside: int, outside: int, stride: int) -> nn.Sequential:
+        conv = nn.Conv2d(inside, outside, 3, stride, 1)
+        return nn.Sequential(conv, nn.BatchNorm2d(outside), nn.ReLU())
+
+    stages = {
+        "stem": block(3, 16, 2),
+        "layer3": nn.Sequential(block(16, 16, 1), block(16, 16, 1)),
+        "layer4": nn.Sequential(block(16, 24, last_stride)),
+    }
+    return Backbone("small", nn.ModuleDict(stages), channels=24, stride=2 * last_stride)

@@ -17,7 +17,7 @@ from types import ModuleType
 
 import pandas as pd
 
-from . import baseline, histogram, inherent_code, sharenet, two_stage
+from . import baseline, histogram, inherent_code, part_multitask, sharenet, two_stage
 
 SYSTEMS: dict[str, ModuleType] = {
     "baseline": baseline,
@@ -25,6 +25,7 @@ SYSTEMS: dict[str, ModuleType] = {
     "two_stage": two_stage,
     "inherent_code": inherent_code,
     "sharenet": sharenet,
+    "part_multitask": part_multitask,
 }
 
 

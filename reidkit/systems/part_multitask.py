@@ -1,0 +1,223 @@
+"""Three tasks on a whole body and on its halves (paper 003): identity, attributes and verification, two branches.
+
+    L = L_id + lambda1 L_attr + lambda2 L_trip
+
+A ResNet is shared up to the first block of `layer3` (the paper's conv4_1); what follows is there twice. The global
+branch goes on as it was, the part branch keeps its resolution in `layer4`. Global max pooling over the two maps and
+over the halves of the second; from these, six features: identification (IM: identity and attributes) of the global
+map, the part map and its halves, and verification (VM: triplets) of the two maps. The descriptor is all six.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..backbones import RESNETS, Backbone, open_last_stage
+from ..data import Targets, binary_columns, binary_labels, class_logits
+from ..images import InputError
+from ..losses import batch_hard_triplet, cross_entropy, hardest_pairs, sigmoid_cross_entropy
+
+LOWER = ("down", "clothes", "downcolor", "shoes", "boots")  # Table 1; everything else is of the upper half
+LOWER_PETA = ("lowerBody", "footwear", "leg")  # how PETA's names of the same begin
+SIX = ("global_im", "global_vm", "part_im", "part_vm", "upper_im", "lower_im")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The part-based network's own knobs; a weight of 0 leaves a loss out, and with it the features it alone reads."""
+
+    identity: float = 1.0  # weight of the identity loss, a sum over the four identification features
+    attributes: float = 1.0  # lambda1, of the attributes: a sum over global, upper and lower
+    triplet: float = 1.0  # lambda2, of the triplets: a sum over the two verification features
+    margin: float = 1.2  # of the triplet loss, in units of the distance
+    dimensions: int = 512  # of each of the six features; the paper does not say
+
+    def __post_init__(self) -> None:
+        weights = {name: getattr(self, name) for name in ("identity", "attributes", "triplet")}
+        for name, value in weights.items():
+            if not value >= 0:
+                raise InputError(f"{name} is {value}: give 0 or more.")
+        if not any(weights.values()):
+            raise InputError("identity, attributes and triplet are all 0: give at least one loss a weight.")
+        if not self.margin > 0 or self.dimensions < 1:
+            raise InputError(f"margin is {self.margin}, dimensions {self.dimensions}: give numbers above 0.")
+
+
+def learns_attributes(options: Options) -> bool:
+    """With a weight they do."""
+    return options.attributes > 0
+
+
+def is_lower(task: str) -> bool:
+    """Whether an attribute is one of the lower half of the body; all others are of the upper half."""
+    return task in LOWER or task.startswith(LOWER_PETA)
+
+
+@dataclass
+class Output:
+    """What a forward pass gives."""
+
+    features: dict[str, Tensor]  # (B, D) by the names of SIX, those that some loss reads
+    people: dict[str, Tensor]  # (B, C) logits of the identification features
+    answers: dict[str, Tensor]  # (B, A') logits of the binary view: "global" of all columns, "upper" and "lower" of own
+    groups: dict[str, Tensor]  # (A',) which columns these are
+    columns: Tensor  # (A, 2), task and class of each column
+
+
+class Network(nn.Module):
+    """Shared layers and global branch in `backbone`, the other branch in `part`; six features and their classifiers."""
+
+    columns: Tensor
+
+    def __init__(self, backbone: Backbone, targets: Targets, options: Options) -> None:
+        super().__init__()
+        if not {"layer3", "layer4"} <= set(backbone.stages):
+            known = ", ".join(RESNETS)
+            raise InputError(f"{backbone.name} has no layer3 to part its branches in: choose one of {known}.")
+        self.backbone = backbone
+        self.part = deepcopy(nn.Sequential(*self.late))
+        open_last_stage(self.part[-1])
+        self.asked = targets.tasks if options.attributes else ()
+        self.tasks = [task.name for task in self.asked]
+        self.register_buffer("columns", binary_columns(self.asked), persistent=False)
+        lower = torch.tensor([is_lower(self.tasks[t]) for t in self.columns[:, 0].tolist()], dtype=torch.bool)
+        for name, own in {"global": torch.ones_like(lower), "upper": ~lower, "lower": lower}.items():
+            self.register_buffer(f"{name}_columns", own.nonzero()[:, 0], persistent=False)
+        people, d = targets.people if options.identity else 0, options.dimensions
+        places = [name.removesuffix("_im") for name in SIX if name.endswith("_im")]
+        self.people = nn.ModuleDict({place: nn.Linear(d, people) for place in places if people})
+        sizes = {name: len(own) for name, own in self.groups.items()}
+        self.answers = nn.ModuleDict({place: nn.Linear(d, a) for place, a in sizes.items() if a})
+        read = {f"{place}_im" for place in [*self.people, *self.answers]}
+        if options.triplet:
+            read |= {"global_vm", "part_vm"}
+        self.features = nn.ModuleDict({name: nn.Linear(backbone.channels, d) for name in SIX if name in read})
+
+    @property
+    def late(self) -> list[nn.Module]:
+        """What the global branch does with the shared map: the rest of layer3, then layer4."""
+        return [*list(self.backbone.stages["layer3"].children())[1:], self.backbone.stages["layer4"]]
+
+    @property
+    def groups(self) -> dict[str, Tensor]:
+        """Columns of the binary view that each place answers."""
+        return {name: self.get_buffer(f"{name}_columns") for name in ("global", "upper", "lower")}
+
+    def last_layers(self, of: str) -> list[nn.Module]:
+        """The layers whose maps decide, of identity as of attributes."""
+        del of
+        return [self.backbone.stages["layer4"], self.part[-1]]
+
+    def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (B, 3, H, W) to the maps (B, Z, h, w) of both branches; with a last stride of 2 the second is larger."""
+        x = images
+        for name, stage in self.backbone.stages.items():
+            if name == "layer3":
+                break
+            x = stage(x)
+        x = next(self.backbone.stages["layer3"].children())(x)
+        whole = x
+        for block in self.late:
+            whole = block(whole)
+        return whole, self.part(x)
+
+    def six(self, images: Tensor) -> dict[str, Tensor]:
+        """Images (B, 3, H, W) to the features (B, D) by name."""
+        whole, part = self.maps(images)
+        upper, lower = F.adaptive_max_pool2d(part, (2, 1))[..., 0].unbind(2)  # of odd rows the middle one is in both
+        pooled = {"global": whole.amax((2, 3)), "part": part.amax((2, 3)), "upper": upper, "lower": lower}
+        return {name: layer(pooled[name.partition("_")[0]]) for name, layer in self.features.items()}
+
+    def forward(self, images: Tensor) -> Output:
+        features = self.six(images)
+        people = {place: layer(features[f"{place}_im"]) for place, layer in self.people.items()}
+        answers = {place: layer(features[f"{place}_im"]) for place, layer in self.answers.items()}
+        return Output(features, people, answers, self.groups, self.columns)
+
+    def describe(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to descriptors (B, 6 D), fewer where a loss is left out."""
+        return torch.cat(list(self.six(images).values()), 1)
+
+    def answer(self, images: Tensor) -> list[Tensor]:
+        """Images (B, 3, H, W) to the logits (B, classes) of every task: mean of the global answer and of its half's."""
+        answers = self(images).answers
+        if not answers:
+            return []
+        halves = torch.zeros_like(answers["global"])
+        for name in ("upper", "lower"):
+            if name in answers:
+                halves[:, self.groups[name]] = answers[name]
+        return class_logits((answers["global"] + halves) / 2, self.asked)
+
+    def identify(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to logits of the training people (B, C), a mean over the four; none without identity."""
+        people = list(self(images).people.values())
+        return torch.stack(people).mean(0) if people else images.new_zeros(len(images), 0)
+
+
+def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dict[str, Tensor]:
+    """Named losses, weighted: sums over the features that share a task, means over images or anchors."""
+    losses = {}
+    if options.identity:
+        entropy = [cross_entropy(logits, batch["label"]).mean() for logits in output.people.values()]
+        losses["identity"] = options.identity * torch.stack(entropy).sum()
+    if options.attributes:
+        target = binary_labels(batch["attributes"], output.columns)  # (B, A)
+        own = [
+            sigmoid_cross_entropy(logits, target[:, output.groups[name]]).mean()
+            for name, logits in output.answers.items()
+        ]
+        losses["attributes"] = options.attributes * torch.stack(own).sum()
+    if options.triplet:
+        apart = [
+            batch_hard_triplet(feature, batch["label"], margin=options.margin).mean()
+            for name, feature in output.features.items()
+            if name.endswith("_vm")
+        ]
+        losses["triplet"] = options.triplet * torch.stack(apart).sum()
+    return losses
+
+
+@torch.no_grad()
+def watch(output: Output, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Hardest distances of the global verification feature; accuracy of people and of attribute columns, globally."""
+    values = {}
+    if "global_vm" in output.features:
+        positive, negative = hardest_pairs(output.features["global_vm"], batch["label"])
+        both = torch.isfinite(positive - negative)
+        if both.any():
+            values |= {"positive": positive[both].mean(), "negative": negative[both].mean()}
+    if output.people:
+        values["accuracy"] = (output.people["global"].argmax(1) == batch["label"]).float().mean()
+    if output.answers:
+        target = binary_labels(batch["attributes"], output.columns)
+        known = target >= 0
+        if known.any():
+            values["answers"] = ((output.answers["global"] > 0) == target.bool())[known].float().mean()
+    return values
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "smoke": {"epochs": 2, "height": 64, "width": 32, "batch": 32, "instances": 4, "last_stride": 2},
+    "quick": {"epochs": 4, "height": 96, "width": 48, "batch": 64, "instances": 4, "last_stride": 2},
+    # paper 003, section IV-B: 384 x 128, P = 8, K = 4, SGD, lr 2e-4, 320 epochs, exponential decay from epoch 160
+    "paper": {
+        "backbone": "resnet50", "pretrained": "torchvision", "epochs": 320, "height": 384, "width": 128, "batch": 32,
+        "instances": 4, "last_stride": 2, "optimizer": "sgd", "lr": 2e-4, "warmup": 0.0, "schedule": "exponential",
+        "milestones": (0.5,), "pad": 0,
+    },
+}  # fmt: skip
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {  # the rows of Table 8
+    "ours": {"all": {}},
+    "woID": {"all": {"identity": 0.0}},
+    "woAttr": {"all": {"attributes": 0.0}},
+    "woIM": {"all": {"identity": 0.0, "attributes": 0.0}},
+    "woVM": {"all": {"triplet": 0.0}},
+}
+CLAIMS: tuple[str, ...] = ("ours > woAttr > woVM > woID > woIM in rank-1 and mAP",)
