@@ -167,6 +167,22 @@ def sigmoid_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return loss.masked_fill(target < 0, 0).sum(1)
 
 
+def uncertain(loss: Tensor, log_variance: Tensor) -> Tensor:
+    """Losses of several tasks, weighted by what they leave unexplained (homoscedastic uncertainty).
+
+        L_i / sigma_i^2 + log sigma_i = exp(-s_i) L_i + s_i / 2,   s_i = log sigma_i^2, learnt
+
+    Kendall et al. 2018; paper 002, equation 6. For a fixed L_i the lowest value is at sigma_i^2 = 2 L_i: there the
+    gradient of every task is that of 1/2 log L_i, however large L_i is. It may be negative.
+
+    Args:
+        loss: (n,) 0 or more. log_variance: (n,) s_i.
+    Returns:
+        (n,).
+    """
+    return torch.exp(-log_variance) * at_least_float32(loss) + log_variance / 2
+
+
 # Distances between images -------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from reidkit import synthetic
 TOP = Path(__file__).parents[1]
 PACKAGE = TOP / "reidkit"
 ORDER = [
-    "images", "attributes", "synthetic", "data", "backbones", "losses", "systems", "train", "features",
+    "images", "attributes", "synthetic", "data", "backbones", "losses", "cams", "systems", "train", "features",
     "ranking", "search", "metrics", "thresholds", "attention", "plots", "widgets", "course", "doctor", "cli",
 ]  # fmt: skip
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")

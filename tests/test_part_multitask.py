@@ -30,6 +30,7 @@ def network(**options: Any) -> Network:
     return Network(fakes.small_resnet(), PEOPLE.targets, Options(dimensions=8, **options))
 
 
+@pytest.mark.slow
 def test_the_paper_recipe_on_a_resnet50() -> None:
     """384 x 128: the global map is down-sampled to 12 x 4, the part branch's is not; one step moves every weight."""
     own = recipe("part_multitask", "paper")
@@ -159,7 +160,7 @@ def test_one_person_with_one_image() -> None:
 
 def test_it_learns_people_and_attributes(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setattr(train, "build", fakes.small_resnet)
-    own = recipe("part_multitask", "smoke", epochs=15, lr=0.005, dimensions=8, **SMALL)
+    own = recipe("part_multitask", "smoke", epochs=60, lr=0.005, dimensions=8, **{**SMALL, "batch": 24})
     model, history = fit(own, PEOPLE, progress=False)
     assert history.rows[-1]["identity"] < 0.3 * history.rows[0]["identity"]
     codes = torch.nn.functional.normalize(describe(model, PEOPLE, own).descriptor)

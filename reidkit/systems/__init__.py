@@ -17,7 +17,7 @@ from types import ModuleType
 
 import pandas as pd
 
-from . import baseline, histogram, inherent_code, part_multitask, sharenet, two_stage
+from . import aanet, baseline, histogram, inherent_code, part_multitask, sharenet, two_stage
 
 SYSTEMS: dict[str, ModuleType] = {
     "baseline": baseline,
@@ -26,6 +26,7 @@ SYSTEMS: dict[str, ModuleType] = {
     "inherent_code": inherent_code,
     "sharenet": sharenet,
     "part_multitask": part_multitask,
+    "aanet": aanet,
 }
 
 

@@ -1,0 +1,273 @@
+"""The attribute attention network (paper 002): a whole body, six parts that follow the evidence, attributes, their map.
+
+    L = sum_i L_i / sigma_i^2 + log sigma_i,   i of {global, part, attribute, attention}
+
+Every identity head is global average pooling, Z to V channels, batch norm, ReLU, linear. The part network cuts the
+map X into six bands where its channels have their peaks; the attribute network reads a V-channel map as a whole and in
+thirds; its class activation maps, merged into one, multiply X for a last identity head. The descriptor is every
+V-vector: 1 + 6 + 4 + 1 of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..backbones import Backbone
+from ..cams import class_map, merge
+from ..data import Targets
+from ..images import InputError
+from ..losses import cross_entropy, task_losses, uncertain
+
+PARTS = 6
+REGIONS = ("global", "top", "middle", "bottom")
+REGION = {
+    **dict.fromkeys(("age", "gender"), "global"),
+    **dict.fromkeys(("hat", "hair", "up", "top", "upcolor"), "top"),
+    **dict.fromkeys(("backpack", "bag", "handbag"), "middle"),
+    **dict.fromkeys(("down", "clothes", "boots", "shoes", "downcolor"), "bottom"),
+}
+REGION_PETA = {  # how PETA's names begin
+    **dict.fromkeys(("accessory", "hair", "upperBody"), "top"),
+    "carrying": "middle",
+    **dict.fromkeys(("lowerBody", "footwear", "leg"), "bottom"),
+}
+# whose maps are merged, each with its stand-in in DukeMTMC's annotation
+ATTENDED = (
+    ("gender",), ("hair", "hat"), ("upcolor",), ("downcolor",), ("clothes", "boots"), ("down", "shoes"),
+)  # fmt: skip
+TASKS = ("global", "part", "attribute", "attention")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The attribute attention network's own knobs: the columns of Table 3."""
+
+    part: bool = True  # the six parts
+    attribute: bool = True  # the attributes
+    attention: bool = True  # the merged map and its identity head
+    uncertainty: bool = True  # weights of the tasks learnt; else all 1
+    channels: int = 256  # V
+
+    def __post_init__(self) -> None:
+        if self.attention and not self.attribute:
+            raise InputError("attention reads the maps of the attributes: give attribute=true or attention=false.")
+        if self.channels < 1:
+            raise InputError(f"channels is {self.channels}: give at least 1.")
+
+
+def learns_attributes(options: Options) -> bool:
+    """Where they are not switched off."""
+    return options.attribute
+
+
+def region_of(task: str) -> str:
+    """Where on the body an attribute is looked for; what is in neither benchmark nor PETA, everywhere."""
+    beginnings = (region for start, region in REGION_PETA.items() if task.startswith(start))
+    return REGION.get(task) or next(beginnings, "global")
+
+
+def attended(tasks: list[str]) -> list[int]:
+    """Which tasks have their maps merged: the six of the paper or what stands in for them; all, where none is there."""
+    found = [next((name for name in names if name in tasks), None) for names in ATTENDED]
+    return [tasks.index(name) for name in found if name is not None] or list(range(len(tasks)))
+
+
+def peak_regions(x: Tensor, parts: int = PARTS, steps: int = 20) -> Tensor:
+    """The region of each row of a map, by where the channels have their peaks; no gradient.
+
+    The rows of the peaks {h_z} are clustered in one dimension (k-means from their quantiles; a centre without a peak
+    stays); the borders lie midway between neighbouring centres, moved where a region would have no row at all.
+    Channels that are the same everywhere, above all dead ones, have no peak; without any, the bands are even.
+
+    Args:
+        x: (B, Z, H, W) with H of at least `parts`. parts: number of regions. steps: of k-means.
+    Returns:
+        (B, H) int64, 0 to parts - 1 from the top.
+    """
+    b, _, h, w = x.shape
+    flat = x.detach().flatten(2)  # (B, Z, H W)
+    high, place = flat.max(2)
+    row = torch.arange(h, device=x.device, dtype=torch.float32)
+    peaks = row.new_zeros(b, h).scatter_add_(1, place // w, (high > flat.amin(2)).float())  # (B, H) channels a row
+    peaks = torch.where(peaks.any(1, keepdim=True), peaks, 1)
+    total = peaks.cumsum(1)[..., None]  # (B, H, 1), whole numbers
+    share = row.new_tensor(range(1, 2 * parts, 2))  # the (2 p + 1) / (2 P) quantiles, without a division
+    centres = (2 * parts * total < share * total[:, -1:]).sum(1).float()
+    for _ in range(steps):
+        nearest = (row[:, None] - centres[:, None]).abs().argmin(2)  # (B, H)
+        member = F.one_hot(nearest, parts) * peaks[..., None]  # (B, H, P)
+        count = member.sum(1)
+        centres = torch.where(count > 0, (member * row[:, None]).sum(1) / count.clamp(min=1), centres)
+    middle = (centres[:, 1:] + centres[:, :-1]) / 2
+    k = torch.arange(1, parts, device=x.device)
+    first = middle.floor().long() + 1 - k  # first row of region k, less what the regions above take at least
+    first = first.cummax(1).values.clamp(0, h - parts) + k
+    return (torch.arange(h, device=x.device)[:, None] >= first[:, None]).sum(2)
+
+
+def pool_regions(x: Tensor, region: Tensor, parts: int = PARTS) -> Tensor:
+    """Mean of a map (B, Z, H, W) over the rows of each region (B, H): (B, parts, Z)."""
+    member = F.one_hot(region, parts).to(x.dtype)  # (B, H, P)
+    return torch.einsum("bzh,bhp->bpz", x.mean(3), member / member.sum(1, keepdim=True))
+
+
+class Head(nn.Module):
+    """A pooled vector (B, Z) to its V-vector and the logits of the people; a 1x1 convolution of one place is linear."""
+
+    def __init__(self, z: int, v: int, people: int) -> None:
+        super().__init__()
+        self.reduce = nn.Sequential(nn.Linear(z, v, bias=False), nn.BatchNorm1d(v), nn.ReLU())
+        self.classify = nn.Linear(v, people)
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        vector = self.reduce(pooled)
+        return vector, self.classify(vector)
+
+
+@dataclass
+class Output:
+    """What a forward pass gives; what is switched off is empty, and `attention` None."""
+
+    vectors: list[Tensor]  # of (B, V): global, six parts, four regions of the attributes, attention
+    people: dict[str, list[Tensor]]  # logits (B, C): "global" 1, "part" 6, "attention" 1
+    answers: list[Tensor]  # T of (B, classes)
+    attention: Tensor | None  # (B, H, W) the merged map
+    log_variance: Tensor | None  # (n,) s of each task, in the order of TASKS
+
+
+class Network(nn.Module):
+    """Global, part and attribute network on one map, and the head that reads the map through its attention."""
+
+    def __init__(self, backbone: Backbone, targets: Targets, options: Options) -> None:
+        super().__init__()
+        self.backbone = backbone
+        asked = targets.tasks if options.attribute else ()
+        self.tasks = [task.name for task in asked]
+        z, v, people = backbone.channels, options.channels, targets.people
+        self.whole = Head(z, v, people)
+        self.parts = nn.ModuleList(Head(z, v, people) for _ in range(PARTS if options.part else 0))
+        if asked:
+            self.reduce = nn.Sequential(nn.Conv2d(z, v, 1, bias=False), nn.BatchNorm2d(v), nn.ReLU())
+            self.answers = nn.ModuleList(nn.Linear(v, len(task.classes)) for task in asked)
+            self.regions = [REGIONS.index(region_of(name)) for name in self.tasks]
+        self.attention = Head(z, v, people) if options.attention and asked else None
+        used = 1 + options.part + bool(asked) + (self.attention is not None)
+        self.log_variance = nn.Parameter(torch.zeros(used)) if options.uncertainty else None
+
+    def classifiers(self) -> list[Tensor]:
+        """Weight of each task's classifier, T of (classes, V)."""
+        return [layer.weight for layer in self.answers]
+
+    def evidence(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The map (B, V, H, W) behind the attributes, and the rows of weights that read it, T of (classes, V)."""
+        return self.reduce(self.backbone(images)), self.classifiers()
+
+    def forward(self, images: Tensor) -> Output:
+        x = self.backbone(images)  # (B, Z, H, W)
+        if len(self.parts) > x.shape[2]:
+            raise InputError(
+                f"the map has {x.shape[2]} rows, fewer than the {PARTS} parts: give height at least "
+                f"{PARTS * self.backbone.stride}, or last_stride=1."
+            )
+        vector, logits = self.whole(x.mean((2, 3)))
+        vectors, people = [vector], {"global": [logits]}
+        if len(self.parts):
+            pooled = pool_regions(x, peak_regions(x)).unbind(1)
+            each = [head(part) for head, part in zip(self.parts, pooled, strict=True)]
+            vectors += [vector for vector, _ in each]
+            people["part"] = [logits for _, logits in each]
+        answers: list[Tensor] = []
+        attention = None
+        if self.tasks:
+            features = self.reduce(x)  # (B, V, H, W)
+            thirds = F.adaptive_avg_pool2d(features, (3, 1))[..., 0].unbind(2)  # they overlap by a row where H is odd
+            regions = [features.mean((2, 3)), *thirds]
+            vectors += regions
+            answers = [layer(regions[r]) for layer, r in zip(self.answers, self.regions, strict=True)]
+        if self.attention is not None:
+            attention = self.merged(features, answers)
+            vector, logits = self.attention((x * attention[:, None].to(x.dtype)).mean((2, 3)))
+            vectors.append(vector)
+            people["attention"] = [logits]
+        return Output(vectors, people, answers, attention, self.log_variance)
+
+    def merged(self, features: Tensor, answers: list[Tensor]) -> Tensor:
+        """The attribute attention map (B, H, W) of the classes that are chosen, in the graph."""
+        weights = self.classifiers()
+        chosen = torch.stack([weights[t][answers[t].argmax(1)] for t in attended(self.tasks)], 1)  # (B, T, V)
+        return merge(class_map(features, chosen))
+
+    def describe(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to descriptors (B, 12 V), fewer where something is switched off."""
+        return torch.cat(self(images).vectors, 1)
+
+    def answer(self, images: Tensor) -> list[Tensor]:
+        """Images (B, 3, H, W) to the logits (B, classes) of every task; none without attributes."""
+        return self(images).answers
+
+    def identify(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to the global head's logits of the training people (B, C)."""
+        return self.whole(self.backbone(images).mean((2, 3)))[1]
+
+
+def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dict[str, Tensor]:
+    """A loss each for the global head, the parts (their mean), the attributes (mean of the tasks) and the attention."""
+
+    def identity(name: str) -> Tensor:
+        return torch.stack([cross_entropy(logits, batch["label"]).mean() for logits in output.people[name]]).mean()
+
+    losses = {name: identity(name) for name in output.people}
+    if output.answers:
+        losses["attribute"] = task_losses(output.answers, batch["attributes"]).mean()
+    losses = {name: losses[name] for name in TASKS if name in losses}
+    if options.uncertainty and output.log_variance is not None:
+        weighted = uncertain(torch.stack(list(losses.values())), output.log_variance)
+        losses = dict(zip(losses, weighted.unbind(), strict=True))
+        if "attribute" in losses:  # a batch without a single label says nothing of sigma, which it would draw to 0
+            losses["attribute"] = losses["attribute"] * (batch["attributes"] >= 0).any()
+    return losses
+
+
+@torch.no_grad()
+def watch(output: Output, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Identity accuracy of the global head, accuracy of the attributes, and sigma of each task."""
+    values = {"accuracy": (output.people["global"][0].argmax(1) == batch["label"]).float().mean()}
+    known = batch["attributes"] >= 0
+    if output.answers and known.any():
+        answers = torch.stack([logits.argmax(1) for logits in output.answers], 1)  # (B, T)
+        values["answers"] = (answers == batch["attributes"])[known].float().mean()
+    if output.log_variance is not None:
+        used = [name for name in TASKS if name in output.people or (name == "attribute" and output.answers)]
+        sigma = torch.exp(output.log_variance / 2)
+        values |= {f"sigma_{name}": value for name, value in zip(used, sigma.unbind(), strict=True)}
+    return values
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "epochs": 2, "height": 96, "width": 32, "batch": 32, "instances": 0, "optimizer": "sgd", "lr": 0.05,
+        "pad": 0,
+    },
+    "quick": {
+        "epochs": 5, "height": 128, "width": 48, "batch": 64, "instances": 0, "optimizer": "sgd", "lr": 0.05,
+    },
+    # paper 002, section 3.5: SGD, 40 epochs, lr 0.1 for new layers and 0.01 for the backbone, x 0.1 at epoch 20
+    "paper": {
+        "backbone": "resnet50", "pretrained": "torchvision", "epochs": 40, "height": 384, "width": 128, "batch": 32,
+        "instances": 0, "last_stride": 1, "optimizer": "sgd", "lr": 0.1, "backbone_lr": 0.1, "warmup": 0.0,
+        "schedule": "step", "milestones": (0.5,), "pad": 0,
+    },
+}  # fmt: skip
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {  # the rows of Table 3, each named after what it adds
+    "global": {"all": {"part": False, "attribute": False, "attention": False, "uncertainty": False}},
+    "parts": {"all": {"attribute": False, "attention": False, "uncertainty": False}},
+    "attributes": {"all": {"attention": False, "uncertainty": False}},
+    "uncertainty": {"all": {"attention": False}},
+    "attention": {"all": {}},
+}
+CLAIMS: tuple[str, ...] = ("attention > uncertainty > attributes > parts > global in mAP and rank-1",)
