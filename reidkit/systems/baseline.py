@@ -65,6 +65,10 @@ class Network(nn.Module):
         """Images (B, 3, H, W) to descriptors (B, D)."""
         return self.neck(self.backbone(images).mean((2, 3)))
 
+    def identify(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to logits of the training people (B, C)."""
+        return self(images).logits
+
 
 def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dict[str, Tensor]:
     """Named losses, weighted; a weight of 0 leaves the loss out."""

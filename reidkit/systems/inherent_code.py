@@ -117,6 +117,10 @@ class Network(nn.Module):
         """Images (B, 3, H, W) to codes (B, D)."""
         return self.backbone(images).mean((2, 3))
 
+    def identify(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to logits of the training people (B, C)."""
+        return self.classifier(self.describe(images))
+
 
 def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dict[str, Tensor]:
     """Named losses, weighted; compact and scatter are sums over the batch, as the paper writes them."""

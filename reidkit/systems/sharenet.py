@@ -126,6 +126,20 @@ class Network(nn.Module):
         """Images (B, 3, H, W) to the logits (B, classes) of every task; none without attributes."""
         return class_logits(self.yes(self.trunk(images)), self.asked)
 
+    def evidence(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The map (B, Z, H, W) behind the attributes, and the rows of weights that read it, T of (classes, Z)."""
+        x = self.trunk(images)
+        for stage in self.branch.values():
+            x = stage(x)
+        if x.ndim != 4 or self.attributes is None:
+            raise InputError(f"{self.backbone.name}'s attributes read a vector and no map: use 'gradcam'.")
+        return x, [rows.T for rows in class_logits(self.attributes[1].weight.T, self.asked)]
+
+    def last_layers(self, of: str) -> list[nn.Module]:
+        """The layer whose map decides, the attributes' own where there is one."""
+        name = list(self.backbone.stages)[-1]
+        return [self.branch[name] if of == "attributes" and name in self.branch else self.backbone.stages[name]]
+
 
 def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dict[str, Tensor]:
     """Triplets, a mean over the anchors; attributes, a sum over the columns and a mean over the images."""

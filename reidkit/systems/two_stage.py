@@ -99,6 +99,10 @@ class Network(nn.Module):
         """Images (B, 3, H, W) to the logits (B, classes) of every task; none in the second stage."""
         return list(self(images).logits.values())
 
+    def evidence(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The map (B, Z, H, W) behind the attributes, and the rows of weights that read it, T of (classes, Z)."""
+        return self.backbone(images), [head[1].weight for head in self.heads]
+
 
 def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dict[str, Tensor]:
     """One loss a task, by its name; or the triplet loss of a batch of anchors, positives and negatives."""

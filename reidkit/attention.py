@@ -1,0 +1,382 @@
+"""Where a network looks: its class activation maps, grad-cam's methods, and their scores against known body parts.
+
+Everything here takes a trained network of any system and standardised images (B, 3, H, W), gives maps (B, H, W) of
+the images' own size on the CPU, float32 from 0 to 1, and leaves the network as it was.
+
+The score that is traced is the logit of a class less the mean of all classes of its question: a softmax knows
+differences only, and in the binary view the answer "no" has no logit of its own. grad-cam's methods keep what speaks
+for the class; the plain map ("cam") also shows, below its middle tones, what speaks against.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from pytorch_grad_cam import (
+    EigenCAM,
+    EigenGradCAM,
+    GradCAM,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
+    ScoreCAM,
+    XGradCAM,
+)
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .cams import class_map, merge, normalise
+from .data import ImageSet, standardise
+from .images import InputError, nearest
+from .synthetic import PARTS
+from .synthetic.write import part_path
+from .systems.aanet import attended
+
+__all__ = [
+    "METHODS", "PART_OF", "attribute_maps", "class_map", "class_maps", "energy", "identity_maps", "localisation",
+    "merge", "merged_map", "normalise", "pair_maps", "part_masks", "pointing",
+]  # fmt: skip
+
+METHODS: dict[str, Any] = {
+    "gradcam": GradCAM,
+    "gradcam++": GradCAMPlusPlus,
+    "xgradcam": XGradCAM,
+    "hirescam": HiResCAM,
+    "layercam": LayerCAM,
+    "eigencam": EigenCAM,  # does not know the question: one map, of unknown sign, for every attribute
+    "eigengradcam": EigenGradCAM,
+    "scorecam": ScoreCAM,  # a forward pass for every channel of the map: hundreds an image
+}
+PART_OF = {  # what a localised attribute is seen by; gender and age are seen everywhere
+    "hair": "hair", "hat": "hat", "up": "upper", "upcolor": "upper", "down": "lower", "downcolor": "lower",
+    "clothes": "lower", "backpack": "backpack", "bag": "bag", "handbag": "handbag",
+}  # fmt: skip
+VISIBLE = 0.0025  # share of the image that a part must cover, 20 pixels of 128 x 64
+
+
+# --- the network, and back ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def untouched(network: nn.Module) -> Iterator[None]:
+    """Inside, a network in evaluation mode with frozen weights; outside it is as it was, gradients included."""
+    modes = [(module, module.training) for module in network.modules()]
+    weights = [(p, p.requires_grad, p.grad) for p in network.parameters()]
+    network.eval()
+    for p, _, _ in weights:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for p, flag, grad in weights:
+            p.requires_grad_(flag)
+            p.grad = grad
+
+
+class _Asked(nn.Module):
+    """A network as grad-cam calls one: images in, what is asked out."""
+
+    def __init__(self, network: nn.Module, ask: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.network = network
+        self.ask = ask
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.ask(images)
+
+
+@contextmanager
+def hooked(method: str, model: nn.Module, layers: list[nn.Module]) -> Iterator[Any]:
+    """One of METHODS with its hooks on these layers; none is left afterwards.
+
+    Not grad-cam's own `with`, which swallows an IndexError and goes on.
+    """
+    if method not in METHODS:
+        near = nearest(method, [*METHODS, "cam"])
+        hint = f"did you mean {near!r}? " if near else ""
+        raise InputError(f"method {method!r} is not known; {hint}choose one of {', '.join(['cam', *METHODS])}.")
+    cam = METHODS[method](model=model, target_layers=layers)
+    try:
+        yield cam
+    finally:
+        cam.activations_and_grads.release()
+
+
+def layers_of(network: Any, of: str) -> list[nn.Module]:
+    """The layers whose maps decide "attributes" or "identity": the network's own choice, or the backbone's last."""
+    if hasattr(network, "last_layers"):
+        return list(network.last_layers(of))
+    return [list(network.backbone.stages.values())[-1]]
+
+
+def explain(
+    network: nn.Module,
+    images: Tensor,
+    ask: Callable[[Tensor], Tensor],
+    scores: Sequence[Callable[[Tensor], Tensor]],
+    layers: list[nn.Module],
+    method: str = "gradcam",
+) -> Tensor:
+    """Maps of one of grad-cam's methods for any score of any output.
+
+    Args:
+        images: (B, 3, H, W), standardised. ask: images to (B, K). scores: for each image, its (K,) to a number.
+        layers: whose maps are read, a mean over several. method: one of METHODS.
+    Returns:
+        (B, H, W).
+    """
+    pixels = images.detach().clone().requires_grad_()  # frozen weights: the gradient starts at the image
+    with untouched(network), torch.enable_grad(), hooked(method, _Asked(network, ask), layers) as cam:
+        with redirect_stderr(io.StringIO()):  # ScoreCAM draws a progress bar for every image
+            maps = cam(pixels, list(scores))
+    return torch.from_numpy(np.asarray(maps, dtype=np.float32))
+
+
+def contrast(label: int) -> Callable[[Tensor], Tensor]:
+    """The score of a class: its logit less the mean of all, (C,) to a number."""
+    return lambda logits: logits[label] - logits.mean()
+
+
+def _enlarged(maps: Tensor, images: Tensor) -> Tensor:
+    """(B, h, w) to the images' own size, bilinear."""
+    size = images.shape[-2:]
+    return F.interpolate(maps.float()[:, None], size, mode="bilinear", align_corners=False)[:, 0].cpu()
+
+
+# --- attributes --------------------------------------------------------------------------------------------------
+
+
+def class_maps(network: Any, images: Tensor, classes: Tensor | None = None) -> Tensor:
+    """Class activation maps of every attribute, all in one product.
+
+    Args:
+        images: (B, 3, H, W). classes: (B, T) int64 whose maps are wanted; None: those the network chooses.
+    Returns:
+        (B, T, h, w) in units of the logit, on the network's device, as large as its last map.
+    Raises:
+        InputError: a network whose attributes are not linear in a pooled map.
+    """
+    if not hasattr(network, "evidence") or not network.tasks:
+        raise InputError(
+            f"{type(network).__module__.rpartition('.')[2]} has no linear classifier of attributes behind a mean of a "
+            "map, so no class activation map: use a method such as 'gradcam'."
+        )
+    with untouched(network), torch.no_grad():
+        features, weights = network.evidence(images)
+        if classes is None:
+            classes = torch.stack([logits.argmax(1) for logits in network.answer(images)], 1)
+    rows = [(w - w.mean(0))[chosen] for w, chosen in zip(weights, classes.unbind(1), strict=True)]
+    return class_map(features, torch.stack(rows, 1).detach())
+
+
+def attribute_maps(
+    network: Any, images: Tensor, task: str, method: str = "gradcam", classes: Tensor | None = None
+) -> Tensor:
+    """Where a network sees an attribute.
+
+    Args:
+        images: (B, 3, H, W). task: by name. method: "cam" or one of METHODS. classes: (B,) int64, whose evidence is
+            wanted; None: the class the network chooses for each image.
+    Returns:
+        (B, H, W), each from 0 to 1.
+    Raises:
+        InputError: a task the network does not answer, an unknown method, "cam" where there is none.
+    """
+    tasks = list(getattr(network, "tasks", []))
+    if task not in tasks:
+        known = f"it answers {', '.join(tasks)}." if tasks else "it answers none."
+        raise InputError(f"this network was not asked about {task!r}: {known}")
+    t = tasks.index(task)
+    with untouched(network), torch.no_grad():
+        chosen = torch.stack([logits.argmax(1) for logits in network.answer(images)], 1)  # (B, T)
+    if classes is not None:
+        chosen[:, t] = classes
+    if method == "cam":
+        return _enlarged(normalise(class_maps(network, images, chosen)[:, t]), images)
+    scores = [contrast(label) for label in chosen[:, t].tolist()]
+    layers = layers_of(network, "attributes")
+    return explain(network, images, lambda x: network.answer(x)[t], scores, layers, method)
+
+
+def merged_map(network: Any, images: Tensor) -> Tensor:
+    """The attribute attention map of paper 002: the network's own, or the same made of its class activation maps.
+
+    Returns:
+        (B, H, W), from 0 to 1, 0 where no attribute looks.
+    """
+    with untouched(network), torch.no_grad():
+        own = getattr(network(images), "attention", None)
+    if own is None:
+        own = merge(class_maps(network, images)[:, attended(network.tasks)])
+    return _enlarged(own, images)
+
+
+# --- people ------------------------------------------------------------------------------------------------------
+
+
+def identity_maps(network: Any, images: Tensor, method: str = "gradcam", label: Tensor | None = None) -> Tensor:
+    """Where a network sees who it is.
+
+    Args:
+        images: (B, 3, H, W). method: one of METHODS. label: (B,) int64, whose evidence is wanted; None: the training
+            person each image looks most like.
+    Returns:
+        (B, H, W), each from 0 to 1.
+    Raises:
+        InputError: a network that does not classify people.
+    """
+    if not hasattr(network, "identify"):
+        raise InputError("this network does not classify people: use pair_maps, which asks what makes two images alike.")
+    with untouched(network), torch.no_grad():
+        logits = network.identify(images)
+    if not logits.shape[1]:
+        raise InputError("this network was trained without identity: use pair_maps.")
+    labels = (logits.argmax(1) if label is None else label).tolist()
+    layers = layers_of(network, "identity")
+    return explain(network, images, network.identify, [contrast(k) for k in labels], layers, method)
+
+
+def pair_maps(network: Any, first: Tensor, second: Tensor, method: str = "gradcam") -> tuple[Tensor, Tensor]:
+    """What makes two images alike: the cosine of their descriptors, traced back into each of them.
+
+    Args:
+        first, second: (B, 3, H, W), pair by pair. method: one of METHODS.
+    Returns:
+        two of (B, H, W), each map from 0 to 1.
+    """
+    with untouched(network), torch.no_grad():
+        codes = [network.describe(images) for images in (first, second)]
+
+    def like(other: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda code: F.cosine_similarity(code, other, dim=0)
+
+    layers = layers_of(network, "identity")
+    one = explain(network, first, network.describe, [like(code) for code in codes[1]], layers, method)
+    two = explain(network, second, network.describe, [like(code) for code in codes[0]], layers, method)
+    return one, two
+
+
+# --- scores ------------------------------------------------------------------------------------------------------
+
+
+def part_masks(images: pd.DataFrame, height: int, width: int) -> Tensor:
+    """The body part of every pixel of synthetic images, uint8 (N, height, width), numbers of `synthetic.PARTS`.
+
+    Raises:
+        InputError: images without part maps.
+    """
+    root = Path(images.attrs.get("root", ""))
+    masks = np.empty((len(images), height, width), np.uint8)
+    for i, path in enumerate(images["path"]):
+        try:
+            file = root / part_path(Path(path).relative_to(root).as_posix())
+            with Image.open(file) as image:
+                masks[i] = np.asarray(image.resize((width, height), Image.Resampling.NEAREST))
+        except (OSError, ValueError):
+            raise InputError(
+                f"there is no part map of {path}: only the synthetic people have them (reidkit data synthetic)."
+            ) from None
+    return torch.from_numpy(masks)
+
+
+def pointing(maps: Tensor, inside: Tensor) -> Tensor:
+    """The pointing game (Zhang et al. 2018): whether the highest place of a map lies on the part.
+
+    Of several equally high places one is drawn, so that a map that says nothing hits with the part's share of it.
+
+    Args:
+        maps: (N, H, W). inside: (N, H, W) bool.
+    Returns:
+        (N,) probability, 0 to 1.
+    """
+    top = maps == maps.amax((1, 2), keepdim=True)
+    return (top & inside).sum((1, 2)) / top.sum((1, 2))
+
+
+def energy(maps: Tensor, inside: Tensor) -> Tensor:
+    """Share of a map's sum that lies on the part (Wang et al. 2020); of a map of zeros the part's share of it.
+
+    Args:
+        maps: (N, H, W), 0 or more. inside: (N, H, W) bool.
+    Returns:
+        (N,), 0 to 1.
+    """
+    total = maps.sum((1, 2))
+    own = (maps * inside).sum((1, 2)) / torch.where(total > 0, total, 1)
+    return torch.where(total > 0, own, inside.float().mean((1, 2)))
+
+
+def centre_box(n: int, height: int, width: int) -> Tensor:
+    """The guess that needs no network: 1 in the middle half of height and width, (n, height, width)."""
+    box = torch.zeros(n, height, width)
+    box[:, height // 4 : height - height // 4, width // 4 : width - width // 4] = 1
+    return box
+
+
+def localisation(
+    network: Any,
+    images: ImageSet,
+    parts: Tensor,
+    *,
+    methods: Sequence[str] = ("gradcam",),
+    tasks: Sequence[str] | None = None,
+    batch: int = 32,
+) -> pd.DataFrame:
+    """How well each method finds the part that an attribute is seen by, beside two guesses without a network.
+
+    Args:
+        images: synthetic people. parts: (N, H, W), their `part_masks` at the images' size. methods: "cam" or of
+            METHODS. tasks: None: all that the network answers and that have a part. batch: images at once.
+    Returns:
+        a row a task and method: task, part, method, images, left_out (the part is not visible there), and in percent
+        pointing, energy, area (mean share of the image that the part covers; what a uniform map scores).
+    Raises:
+        InputError: part maps of another size; no attribute with a part.
+    """
+    if parts.shape != (len(images), *images.pixels.shape[-2:]):
+        size = tuple(images.pixels.shape[-2:])
+        raise InputError(f"the part maps are {tuple(parts.shape)}, the {len(images)} images {size}: give part_masks.")
+    asked = [task for task in (tasks or network.tasks) if task in PART_OF]
+    if not asked:
+        raise InputError(f"none of these attributes has a part: {', '.join(PART_OF)} have one.")
+    device = next(network.parameters()).device
+    rows = []
+    for task in asked:
+        inside = parts == PARTS[PART_OF[task]]
+        area = inside.float().mean((1, 2))
+        seen = (area >= VISIBLE).nonzero()[:, 0]
+        for method in (*methods, "centre box", "uniform"):
+            points, energies = [], []
+            for index in seen.split(batch) if len(seen) else ():
+                if method == "uniform":
+                    maps = torch.ones(len(index), *parts.shape[1:])
+                elif method == "centre box":
+                    maps = centre_box(len(index), *parts.shape[1:])
+                else:
+                    maps = attribute_maps(network, standardise(images.pixels[index].to(device)), task, method)
+                points.append(pointing(maps, inside[index]))
+                energies.append(energy(maps, inside[index]))
+            found = [float(torch.cat(x).mean()) if x else float("nan") for x in (points, energies)]
+            rows.append(
+                {
+                    "task": task,
+                    "part": PART_OF[task],
+                    "method": method,
+                    "images": len(seen),
+                    "left_out": len(images) - len(seen),
+                    "pointing": 100 * found[0],
+                    "energy": 100 * found[1],
+                    "area": 100 * float(area[seen].mean()) if len(seen) else float("nan"),
+                }
+            )
+    return pd.DataFrame(rows)

@@ -1,0 +1,254 @@
+"""Attention: maps against closed forms and grad-cam, networks left untouched, scores on parts by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import fakes
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from reidkit import attention
+from reidkit.attention import (
+    METHODS, PARTS, attribute_maps, centre_box, class_maps, energy, identity_maps, localisation, merged_map, pair_maps,
+    part_masks, pointing,
+)  # fmt: skip
+from reidkit.cams import merge
+from reidkit.data import standardise
+from reidkit.images import InputError
+from reidkit.systems import aanet, baseline, inherent_code, part_multitask, sharenet, two_stage
+
+PEOPLE = fakes.dressed(6, 4)
+IMAGES = standardise(PEOPLE.pixels[:5])
+
+
+def network(system: Any = two_stage, backbone: Any = fakes.tiny_backbone, **options: Any) -> Any:
+    torch.manual_seed(0)
+    own = system.Network(backbone(), PEOPLE.targets, system.Options(**options))
+    with torch.no_grad():  # as after a training: nothing is at its starting point
+        for p in own.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    return own
+
+
+def upright(**_: Any) -> Any:
+    return fakes.small_resnet(last_stride=1)
+
+
+CASES = [
+    (two_stage, fakes.tiny_backbone, {}),
+    (sharenet, fakes.tiny_backbone, {"share": "stem"}),
+    (aanet, upright, {"channels": 8}),
+    (part_multitask, fakes.small_resnet, {"dimensions": 8}),
+]
+
+
+def as_gradcam(maps: Tensor, height: int, width: int) -> Tensor:
+    """What grad-cam makes of a raw map: what speaks for it, from 0 to 1, enlarged, and once more from 0 to 1."""
+
+    def stretched(x: Tensor) -> Tensor:
+        x = x - x.amin((1, 2), keepdim=True)
+        return x / (1e-7 + x.amax((1, 2), keepdim=True))
+
+    large = nn.functional.interpolate(stretched(maps.relu())[:, None], (height, width), mode="bilinear")
+    return stretched(large[:, 0])
+
+
+@pytest.mark.parametrize("case", CASES[:2], ids=["two_stage", "sharenet"])
+@pytest.mark.parametrize("method", ["gradcam", "hirescam"])
+def test_gradcam_behind_a_mean_is_the_class_activation_map(case: Any, method: str) -> None:
+    own = network(case[0], case[1], **case[2])
+    expected = class_maps(own, IMAGES)
+    for t, task in enumerate(own.tasks):
+        ours = attribute_maps(own, IMAGES, task, method)
+        torch.testing.assert_close(ours, as_gradcam(expected[:, t], 32, 16), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", CASES[:2], ids=["two_stage", "sharenet"])
+def test_the_mean_of_a_class_map_is_its_logit(case: Any) -> None:
+    own = network(case[0], case[1], **case[2]).eval()
+    maps = class_maps(own, IMAGES)
+    zeros = torch.zeros_like(IMAGES)
+    for t, (logits, empty) in enumerate(zip(own.answer(IMAGES), own.answer(zeros), strict=True)):
+        chosen = logits.argmax(1)
+        classes = torch.zeros(len(IMAGES), len(own.tasks), dtype=torch.long)
+        classes[:, t] = chosen
+        other = class_maps(own, zeros, classes)[:, t].mean((1, 2))  # both less the bias
+        centred = (logits - logits.mean(1, keepdim=True) - empty + empty.mean(1, keepdim=True)).gather(
+            1, chosen[:, None]
+        )
+        torch.testing.assert_close(maps[:, t].mean((1, 2)) - other, centred[:, 0], rtol=1e-4, atol=1e-5)
+
+
+def test_the_identity_map_of_the_baseline_by_hand() -> None:
+    own = network(baseline).eval()
+    features = own.backbone(IMAGES)
+    rows = own.classifier.weight * own.neck.weight / (own.neck.running_var + own.neck.eps).sqrt()  # (C, D)
+    label = torch.tensor([3, 0, 5, 1, 1])
+    by_hand = torch.zeros(5, *features.shape[2:])
+    for d in range(features.shape[1]):
+        by_hand += (rows - rows.mean(0))[label, d][:, None, None] * features[:, d]
+    ours = identity_maps(own, IMAGES, label=label)
+    torch.testing.assert_close(ours, as_gradcam(by_hand.detach(), 32, 16), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", CASES, ids=["two_stage", "sharenet", "aanet", "part_multitask"])
+@pytest.mark.parametrize("method", ["cam", *METHODS])
+def test_every_method_on_every_system_leaves_no_trace(case: Any, method: str) -> None:
+    """The order of layers and gradients too: HiResCAM multiplies them place by place, and the branches differ in size."""
+    own = network(case[0], case[1], **case[2]).train()
+    own.backbone.stages["stem"].eval()
+    kept = nn.Parameter(torch.zeros(2))
+    own.register_parameter("kept", kept)
+    kept.grad, kept.requires_grad = torch.ones(2), False
+    state = {name: value.clone() for name, value in own.state_dict().items()}
+    modes = [m.training for m in own.modules()]
+    if method == "cam" and case[0] is part_multitask:
+        with pytest.raises(InputError, match="part_multitask has no linear classifier"):
+            attribute_maps(own, IMAGES, "shirt", method)
+    else:
+        maps = attribute_maps(own, IMAGES[:2], "shirt", method)
+        assert maps.shape == (2, 32, 16) and maps.dtype == torch.float32 and torch.isfinite(maps).all()
+        assert maps.min() >= 0 and maps.max() <= 1.0001
+    assert [m.training for m in own.modules()] == modes
+    assert all(torch.equal(state[name], value) for name, value in own.state_dict().items())
+    assert kept.grad is not None and not kept.requires_grad
+    assert all(p.grad is None and p.requires_grad for name, p in own.named_parameters() if name != "kept")
+    assert not any(m._forward_hooks for m in own.modules())
+
+
+def test_a_failure_leaves_no_trace_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = network().train()
+
+    def broken(images: Tensor) -> list[Tensor]:
+        raise IndexError("list index out of range")
+
+    chosen = own.answer
+    calls = iter([chosen, broken])
+    monkeypatch.setattr(own, "answer", lambda x: next(calls)(x))
+    with pytest.raises(IndexError):  # grad-cam's own `with` would swallow it
+        attribute_maps(own, IMAGES, "shirt")
+    assert own.training and not any(m._forward_hooks for m in own.modules())
+    assert all(p.requires_grad for p in own.parameters())
+
+
+def test_a_map_follows_the_evidence() -> None:
+    """Red in one quarter: the class that reads red is seen there, by the plain map and by GradCAM, and in a pair too."""
+    own = network()
+    with torch.no_grad():
+        stem = own.backbone.stages["stem"]
+        stem[0].weight.zero_(), stem[0].bias.zero_()
+        stem[0].weight[0, 0] = 1 / 16
+        stem[1].running_mean.zero_(), stem[1].running_var.fill_(1), stem[1].weight.fill_(1), stem[1].bias.zero_()
+        own.heads[0][1].weight.zero_()
+        own.heads[0][1].weight[0, 0] = 1.0
+    images = torch.zeros(2, 3, 32, 16)
+    images[0, 0, :16, 8:] = 1.0
+    images[1, 0, 16:, :8] = 1.0
+    red = torch.zeros(2, dtype=torch.long)
+    for method in ("cam", "gradcam"):
+        maps = attribute_maps(own, images, "shirt", method, red)
+        assert [divmod(int(m.argmax()), 16)[0] < 16 for m in maps] == [True, False]
+        assert (pointing(maps, images[:, 0] > 0) == 1).all() and (energy(maps, images[:, 0] > 0) > 0.8).all()
+
+
+def test_pairs() -> None:
+    for system, backbone, options in [*CASES, (baseline, fakes.tiny_backbone, {})]:
+        own = network(system, backbone, **options)
+        one, two = pair_maps(own, IMAGES[:2], IMAGES[2:4])
+        other, again = pair_maps(own, IMAGES[2:4], IMAGES[:2])
+        assert one.shape == (2, 32, 16)
+        torch.testing.assert_close(one, again)
+        torch.testing.assert_close(two, other)
+        assert not any(m._forward_hooks for m in own.modules())
+
+
+def test_the_merged_map_is_the_networks_own() -> None:
+    own = network(aanet, upright, channels=8).eval()
+    large = nn.functional.interpolate(own(IMAGES).attention.detach()[:, None], (32, 16), mode="bilinear")[:, 0]
+    torch.testing.assert_close(merged_map(own, IMAGES), large)
+    other = network()
+    large = nn.functional.interpolate(merge(class_maps(other, IMAGES))[:, None], (32, 16), mode="bilinear")[:, 0]
+    torch.testing.assert_close(merged_map(other, IMAGES), large)
+
+
+def test_questions_without_an_answer_are_one_sentence() -> None:
+    own = network()
+    with pytest.raises(InputError, match="not asked about 'hat': it answers shirt, bright"):
+        attribute_maps(own, IMAGES, "hat")
+    with pytest.raises(InputError, match="did you mean 'gradcam'"):
+        attribute_maps(own, IMAGES, "shirt", "gradcamm")
+    with pytest.raises(InputError, match="does not classify people"):
+        identity_maps(own, IMAGES)
+    with pytest.raises(InputError, match="trained without identity"):
+        identity_maps(network(part_multitask, fakes.small_resnet, identity=0.0, dimensions=4), IMAGES)
+    with pytest.raises(InputError, match="it answers none"):
+        attribute_maps(network(baseline), IMAGES, "shirt")
+    assert identity_maps(network(inherent_code), IMAGES[:1]).shape == (1, 32, 16)
+    with pytest.raises(InputError, match="none of these attributes has a part"):
+        localisation(own, PEOPLE, torch.zeros(24, 32, 16, dtype=torch.uint8))
+    with pytest.raises(InputError, match="give part_masks"):
+        localisation(own, PEOPLE, torch.zeros(24, 8, 8, dtype=torch.uint8))
+
+
+# --- scores ---
+
+
+def test_pointing_and_energy_by_hand() -> None:
+    maps = torch.tensor([[[0.0, 1.0], [3.0, 0.0]], [[2.0, 2.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    inside = torch.tensor([[[False, True], [True, False]], [[True, False], [False, True]], [[True, False], [False] * 2]])
+    assert pointing(maps, inside).tolist() == [1.0, 0.5, 0.25]
+    assert energy(maps, inside).tolist() == [1.0, 0.5, 0.25]
+    flat = torch.ones(3, 2, 2)
+    share = inside.float().mean((1, 2))
+    assert torch.equal(pointing(flat, inside), share) and torch.equal(energy(flat, inside), share)
+
+
+def test_localisation_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = (replace(fakes.CLOTHES[0], name="upcolor"), replace(fakes.CLOTHES[1], name="hat"))
+    own, people = network(), replace(PEOPLE, tasks=tasks)
+    own.tasks = ["upcolor", "hat"]
+    parts = torch.zeros(24, 32, 16, dtype=torch.uint8)
+    parts[:, 8:24, 4:12] = PARTS["upper"]  # the centre box itself
+    parts[20:, 0, 0] = PARTS["hat"]  # too small to be seen
+    parts[:3, :4, :8] = PARTS["hat"]
+    seen: list[int] = []
+
+    def corner(network: Any, images: Tensor, task: str, method: str) -> Tensor:
+        seen.append(len(images))
+        maps = torch.zeros(len(images), 32, 16)
+        maps[:, 0, 0], maps[:, 31, 15] = 3.0, 1.0
+        return maps
+
+    monkeypatch.setattr(attention, "attribute_maps", corner)
+    table = localisation(own, people, parts, methods=("cam",), batch=10).set_index(["task", "method"])
+    assert seen == [10, 10, 4, 3] and list(table.loc["hat", "images"]) == [3] * 3
+    assert table.loc[("hat", "cam"), "left_out"] == 21 and table.loc[("upcolor", "cam"), "left_out"] == 0
+    scores = table[["pointing", "energy", "area"]]
+    assert scores.loc[("hat", "cam")].tolist() == [100, 75, 6.25]
+    assert scores.loc[("hat", "uniform")].tolist() == [6.25, 6.25, 6.25]
+    assert scores.loc[("hat", "centre box")].tolist() == [0, 0, 6.25]
+    assert scores.loc[("upcolor", "cam")].tolist() == [0, 0, 25]
+    assert scores.loc[("upcolor", "centre box")].tolist() == [100, 100, 25]
+    nobody = localisation(own, people, torch.zeros_like(parts), tasks=["hat"])
+    assert nobody["images"].tolist() == [0] * 3 and nobody["pointing"].isna().all()
+    assert centre_box(2, 32, 16)[0].mean() == 0.25
+
+
+def test_part_masks_are_those_of_the_files(tmp_path: Path) -> None:
+    (tmp_path / "parts" / "query").mkdir(parents=True)
+    numbers = np.repeat(np.repeat(np.array([[0, 4], [5, 10]], np.uint8), 4, 0), 3, 1)
+    Image.fromarray(numbers).save(tmp_path / "parts" / "query" / "a.png")
+    table = pd.DataFrame({"path": [str(tmp_path / "query" / "a.jpg")]})
+    table.attrs["root"] = str(tmp_path)
+    assert part_masks(table, 2, 2).tolist() == [[[0, 4], [5, 10]]]
+    assert part_masks(table, 4, 2).tolist() == [[[0, 4], [0, 4], [5, 10], [5, 10]]]
+    table.loc[0, "path"] = str(tmp_path / "query" / "b.jpg")
+    with pytest.raises(InputError, match="no part map of .*b.jpg: only the synthetic people"):
+        part_masks(table, 2, 2)
