@@ -389,9 +389,9 @@ def honest(run: Any, root: Path | None) -> Any:
     from .features import answer
     from .thresholds import temperatures
 
-    if not run.recipe.validation:
+    held_out = sets(run.recipe, images_of(run, root), progress=watched())[1] if run.recipe.validation else None
+    if held_out is None:
         return None
-    held_out = sets(run.recipe, images_of(run, root), progress=watched())[1]
     return temperatures(answer(run, held_out, progress=watched()), held_out.attributes.numpy())
 
 
