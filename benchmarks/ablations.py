@@ -51,7 +51,9 @@ def main(
                 rows.append({"system": variant, **known, "settings": json.dumps(changes), **got})
                 table = pd.DataFrame(rows).round(3)
                 write(out, lambda path, table=table: table.to_csv(path, index=False))  # type: ignore[misc]
-                print(f"{variant}, fold {fold}, seed {seed}: mAP {got['mAP']:.1f}, rank-1 {got['rank1']:.1f}", flush=True)
+                print(
+                    f"{variant}, fold {fold}, seed {seed}: mAP {got['mAP']:.1f}, rank-1 {got['rank1']:.1f}", flush=True
+                )
     print(f"\n{system}, {dataset}, {profile}, {platform.machine()}, {torch.get_num_threads()} threads")
     print(summary(pd.DataFrame(rows)))
 

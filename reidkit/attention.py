@@ -236,7 +236,9 @@ def identity_maps(network: Any, images: Tensor, method: str = "gradcam", label: 
         InputError: a network that does not classify people.
     """
     if not hasattr(network, "identify"):
-        raise InputError("this network does not classify people: use pair_maps, which asks what makes two images alike.")
+        raise InputError(
+            "this network does not classify people: use pair_maps, which asks what makes two images alike."
+        )
     with untouched(network), torch.no_grad():
         logits = network.identify(images)
     if not logits.shape[1]:

@@ -20,7 +20,15 @@ from reidkit.features import answer, describe
 from reidkit.images import InputError
 from reidkit.losses import cross_entropy, task_losses, uncertain
 from reidkit.systems.aanet import (
-    VARIANTS, Network, Options, attended, objective, peak_regions, pool_regions, region_of, watch,
+    VARIANTS,
+    Network,
+    Options,
+    attended,
+    objective,
+    peak_regions,
+    pool_regions,
+    region_of,
+    watch,
 )  # fmt: skip
 from reidkit.train import Run, fit, load_or_fit, options_of, recipe
 

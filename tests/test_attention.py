@@ -16,8 +16,18 @@ from torch import Tensor, nn
 
 from reidkit import attention
 from reidkit.attention import (
-    METHODS, PARTS, attribute_maps, centre_box, class_maps, energy, identity_maps, localisation, merged_map, pair_maps,
-    part_masks, pointing,
+    METHODS,
+    PARTS,
+    attribute_maps,
+    centre_box,
+    class_maps,
+    energy,
+    identity_maps,
+    localisation,
+    merged_map,
+    pair_maps,
+    part_masks,
+    pointing,
 )  # fmt: skip
 from reidkit.cams import merge
 from reidkit.data import standardise
@@ -202,7 +212,9 @@ def test_questions_without_an_answer_are_one_sentence() -> None:
 
 def test_pointing_and_energy_by_hand() -> None:
     maps = torch.tensor([[[0.0, 1.0], [3.0, 0.0]], [[2.0, 2.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
-    inside = torch.tensor([[[False, True], [True, False]], [[True, False], [False, True]], [[True, False], [False] * 2]])
+    inside = torch.tensor(
+        [[[False, True], [True, False]], [[True, False], [False, True]], [[True, False], [False] * 2]]
+    )
     assert pointing(maps, inside).tolist() == [1.0, 0.5, 0.25]
     assert energy(maps, inside).tolist() == [1.0, 0.5, 0.25]
     flat = torch.ones(3, 2, 2)
@@ -221,6 +233,7 @@ def test_localisation_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
 
     def corner(network: Any, images: Tensor, task: str, method: str) -> Tensor:
+        del network, task, method
         seen.append(len(images))
         maps = torch.zeros(len(images), 32, 16)
         maps[:, 0, 0], maps[:, 31, 15] = 3.0, 1.0
@@ -250,5 +263,5 @@ def test_part_masks_are_those_of_the_files(tmp_path: Path) -> None:
     assert part_masks(table, 2, 2).tolist() == [[[0, 4], [5, 10]]]
     assert part_masks(table, 4, 2).tolist() == [[[0, 4], [0, 4], [5, 10], [5, 10]]]
     table.loc[0, "path"] = str(tmp_path / "query" / "b.jpg")
-    with pytest.raises(InputError, match="no part map of .*b.jpg: only the synthetic people"):
+    with pytest.raises(InputError, match=r"no part map of .*b\.jpg: only the synthetic people"):
         part_masks(table, 2, 2)

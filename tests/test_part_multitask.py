@@ -67,7 +67,9 @@ def test_what_is_shared_ends_after_the_first_block_of_layer3() -> None:
     assert sum(p.numel() for p in model.part.parameters()) == count
     assert all(m.stride == (1, 1) for m in model.part.modules() if isinstance(m, torch.nn.Conv2d))
     names = {name for name, _ in model.named_parameters() if name.startswith("backbone.")}
-    assert names == {f"backbone.{name}" for name, _ in backbone.named_parameters()}  # a run's backbone can be taken over
+    assert names == {
+        f"backbone.{name}" for name, _ in backbone.named_parameters()
+    }  # a run's backbone can be taken over
 
 
 def test_with_equal_branches_the_parts_are_maxima_of_the_map() -> None:

@@ -183,7 +183,13 @@ def test_unknown_variants(system: str, message: str) -> None:
 
 @pytest.mark.parametrize(
     ("schedule", "half", "end"),
-    [("cosine", 0.5, 0.0), ("linear", 0.5, 0.0), ("step", 0.1, 0.01), ("constant", 1.0, 1.0), ("exponential", 0.001**0.1, 0.001)],
+    [
+        ("cosine", 0.5, 0.0),
+        ("linear", 0.5, 0.0),
+        ("step", 0.1, 0.01),
+        ("constant", 1.0, 1.0),
+        ("exponential", 0.001**0.1, 0.001),
+    ],
 )
 def test_rates(schedule: str, half: float, end: float) -> None:
     own = replace(Recipe(), schedule=schedule, warmup=0.1, milestones=(0.5, 0.9))
