@@ -6,7 +6,7 @@ r"""The rows of an ablation over seeds: Table 3 of paper 002 (aanet), Table 8 of
         --set epochs=15 --set instances=2
 
 For `synthetic` the seed is that of the people as well as of the training. Every row goes to
-figures/ablations-SYSTEM-DATASET.csv (or figures/OUT.csv) as soon as it is measured; finished runs are not trained again.
+figures/ablations-SYSTEM-DATASET.csv (or figures/OUT.csv) as soon as it is measured; what is trained stays trained.
 """
 
 from __future__ import annotations

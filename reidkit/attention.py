@@ -136,9 +136,9 @@ def explain(
         (B, H, W).
     """
     pixels = images.detach().clone().requires_grad_()  # frozen weights: the gradient starts at the image
-    with untouched(network), torch.enable_grad(), hooked(method, _Asked(network, ask), layers) as cam:
-        with redirect_stderr(io.StringIO()):  # ScoreCAM draws a progress bar for every image
-            maps = cam(pixels, list(scores))
+    silence = redirect_stderr(io.StringIO())  # ScoreCAM draws a progress bar for every image
+    with untouched(network), torch.enable_grad(), hooked(method, _Asked(network, ask), layers) as cam, silence:
+        maps = cam(pixels, list(scores))
     return torch.from_numpy(np.asarray(maps, dtype=np.float32))
 
 

@@ -111,7 +111,7 @@ def test_the_identity_map_of_the_baseline_by_hand() -> None:
 @pytest.mark.parametrize("case", CASES, ids=["two_stage", "sharenet", "aanet", "part_multitask"])
 @pytest.mark.parametrize("method", ["cam", *METHODS])
 def test_every_method_on_every_system_leaves_no_trace(case: Any, method: str) -> None:
-    """The order of layers and gradients too: HiResCAM multiplies them place by place, and the branches differ in size."""
+    """The order of layers and gradients too: HiResCAM multiplies them place by place; the branches differ in size."""
     own = network(case[0], case[1], **case[2]).train()
     own.backbone.stages["stem"].eval()
     kept = nn.Parameter(torch.zeros(2))
@@ -136,7 +136,7 @@ def test_every_method_on_every_system_leaves_no_trace(case: Any, method: str) ->
 def test_a_failure_leaves_no_trace_either(monkeypatch: pytest.MonkeyPatch) -> None:
     own = network().train()
 
-    def broken(images: Tensor) -> list[Tensor]:
+    def broken(_: Tensor) -> list[Tensor]:
         raise IndexError("list index out of range")
 
     chosen = own.answer
@@ -149,7 +149,7 @@ def test_a_failure_leaves_no_trace_either(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_map_follows_the_evidence() -> None:
-    """Red in one quarter: the class that reads red is seen there, by the plain map and by GradCAM, and in a pair too."""
+    """Red in one quarter: the class that reads red is seen there, by the plain map and by GradCAM."""
     own = network()
     with torch.no_grad():
         stem = own.backbone.stages["stem"]

@@ -115,7 +115,7 @@ class Network(nn.Module):
         return [self.backbone.stages["layer4"], self.part[-1]]
 
     def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (B, 3, H, W) to the maps (B, Z, h, w) of both branches; with a last stride of 2 the second is larger."""
+        """Images (B, 3, H, W) to the maps (B, Z, h, w) of both branches, the second not down-sampled."""
         x = images
         for name, stage in self.backbone.stages.items():
             if name == "layer3":
