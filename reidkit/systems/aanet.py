@@ -161,7 +161,7 @@ class Network(nn.Module):
 
     def classifiers(self) -> list[Tensor]:
         """Weight of each task's classifier, T of (classes, V)."""
-        return [layer.weight for layer in self.answers]
+        return [layer.get_parameter("weight") for layer in self.answers]
 
     def evidence(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The map (B, V, H, W) behind the attributes, and the rows of weights that read it, T of (classes, V)."""

@@ -187,7 +187,7 @@ def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dic
 @torch.no_grad()
 def watch(output: Output, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """Hardest distances of the global verification feature; accuracy of people and of attribute columns, globally."""
-    values = {}
+    values: dict[str, Tensor] = {}
     if "global_vm" in output.features:
         positive, negative = hardest_pairs(output.features["global_vm"], batch["label"])
         both = torch.isfinite(positive - negative)

@@ -133,7 +133,7 @@ class Network(nn.Module):
             x = stage(x)
         if x.ndim != 4 or self.attributes is None:
             raise InputError(f"{self.backbone.name}'s attributes read a vector and no map: use 'gradcam'.")
-        return x, [rows.T for rows in class_logits(self.attributes[1].weight.T, self.asked)]
+        return x, [rows.T for rows in class_logits(self.attributes.get_parameter("1.weight").T, self.asked)]
 
     def last_layers(self, of: str) -> list[nn.Module]:
         """The layer whose map decides, the attributes' own where there is one."""

@@ -101,7 +101,7 @@ class Network(nn.Module):
 
     def evidence(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The map (B, Z, H, W) behind the attributes, and the rows of weights that read it, T of (classes, Z)."""
-        return self.backbone(images), [head[1].weight for head in self.heads]
+        return self.backbone(images), [head.get_parameter("1.weight") for head in self.heads]
 
 
 def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dict[str, Tensor]:
