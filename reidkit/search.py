@@ -247,6 +247,8 @@ def search_parts(
 # --- re-ranking ----------------------------------------------------------------------------------------------------
 
 
+LARGE = 10_000  # images, from which on re-ranking tells its cost unasked
+
 # Measured on two cores: passes over a tile, a pair of images; sorting and sparse products, an image and neighbour.
 PAIR_SECONDS, NEIGHBOUR_SECONDS, NEIGHBOUR_BYTES = 3e-9, 3e-6, 200
 
@@ -286,7 +288,7 @@ def rerank(
     lambda_value: float = 0.3,
     metric: str = "euclidean",
     *,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Any:
     """Distances after re-ranking: images are close when they have the same neighbours (Zhong et al. 2017, CVPR).
 
@@ -310,7 +312,7 @@ def rerank(
         k1: neighbours that may be reciprocal. k2: neighbours to take the mean over, 1 for none.
         lambda_value: weight of the original distance, 0 to 1; with 1 the order is the original one.
         metric: "euclidean" or "sqeuclidean" (the same here), or "cosine", the same of unit vectors.
-        progress: show a bar with the cost.
+        progress: show a bar with the cost on stderr; by default from LARGE images on.
     Returns:
         (Q, G), an array if `query` was one, else a tensor on its device; float32, or float64 where the problem is so
         small that `ranking.pairwise` measures it in float64.
@@ -323,12 +325,13 @@ def rerank(
             raise InputError(f"{name} is {number}: give at least 1.")
     if not 0 <= lambda_value <= 1:
         raise InputError(f"lambda_value is {lambda_value}: give a weight from 0 (Jaccard only) to 1 (original only).")
-    cost = rerank_cost(len(q), len(g), q.shape[1], k1, str(q.device)) if progress else ""
+    shown = progress if progress is not None else len(q) + len(g) >= LARGE
+    cost = rerank_cost(len(q), len(g), q.shape[1], k1, str(q.device)) if shown else ""
     with tqdm(
         total=1.0,
         desc=f"re-ranking ({cost})",
         bar_format="{desc} {percentage:3.0f}%|{bar}|",
-        disable=not progress,
+        disable=not shown,
         leave=False,
     ) as bar:
         distance = torch.empty(len(q), len(g), device=q.device)

@@ -228,12 +228,19 @@ def test_people_are_found_better_by_their_neighbours(rng: np.random.Generator) -
     assert evaluate_distance(rerank(x[query], x), **labels).mAP > evaluate(x[query], x, **labels).mAP + 3
 
 
-def test_the_cost_is_told_before(capsys: pytest.CaptureFixture[str], rng: np.random.Generator) -> None:
+def test_the_cost_is_told_before(
+    capsys: pytest.CaptureFixture[str], rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small, large = rerank_cost(100, 1000, 64), rerank_cost(3368, 15913, 2048)
     assert small.seconds < large.seconds and small.bytes < large.bytes
     assert 300e6 < large.bytes < 900e6
     assert "s and 0." in str(large) and "GB" in str(large)
     rerank(*people(rng, 3, 20, 4), progress=True)
+    assert "re-ranking (about" in capsys.readouterr().err
+    rerank(*people(rng, 3, 20, 4))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("reidkit.search.LARGE", 20)
+    rerank(*people(rng, 3, 20, 4))
     assert "re-ranking (about" in capsys.readouterr().err
 
 
