@@ -330,7 +330,7 @@ def search(
     if top < 1:
         raise InputError(f"--top is {top}: ask for at least one place.")
     if image is None and not attributes:
-        raise InputError('nothing is asked for: give a picture, or --attributes such as "gender=female".')
+        raise typer.BadParameter('give a picture, or --attributes such as "gender=female".')
     if image is None and rerank:
         raise InputError("--rerank compares neighbours of a picture: give a picture too.")
     found = load_run(run)

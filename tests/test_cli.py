@@ -164,7 +164,6 @@ def test_search_by_words(place: Place) -> None:
         (("--attributes", "sex=female"), "attribute 'sex' is not known"),
         (("--attributes", "gender=woman"), "gender 'woman' is not known"),
         (("--attributes", "gender"), "is no NAME=VALUE, such as gender=female"),
-        ((), "nothing is asked for: give a picture"),
         (("--attributes", "hat=yes", "--rerank"), "give a picture too"),
     ):
         wrong = reidkit("search", run, *words)
