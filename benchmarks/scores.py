@@ -6,10 +6,8 @@ r"""Measured scores of the systems on one data set, over splits and seeds: what 
         --set epochs=15 --set instances=2
     python benchmarks/scores.py pku --root DIR --folds 0,1,2 --systems set1,set2,set3,triplet18,triplet50 \
         --profile paper --set pretrained=none --set epochs=60 --out inherent_code-pku
-    python benchmarks/scores.py towncentre --root DIR --folds 0,1,2 --set epochs=15 --out sharenet-alexnet \
+    python benchmarks/scores.py towncentre --root DIR --folds 0,1 --set epochs=15 --out sharenet-towncentre \
         --systems histogram,triplet-alexnet,sharenet-5,sharenet-6,sharenet-7
-    python benchmarks/scores.py towncentre --root DIR --folds 0,1,2 --set epochs=10 --out sharenet-resnet \
-        --systems triplet,share-layer2,share-layer3,share-layer4
 
 Every row goes to figures/scores-DATASET.csv (or figures/OUT.csv) as soon as it is measured; finished runs are not
 trained again. For `synthetic` the seed is that of the people as well as of the training: other people, other weights.

@@ -155,7 +155,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "smoke": {"epochs": 2, "height": 64, "width": 32, "batch": 32, "instances": 0, "last_stride": 2},
     # 200 people instead of 57, so a smaller gamma: the compact loss still outweighs the scatter loss of all others
     "quick": {
-        "epochs": 3, "height": 96, "width": 48, "batch": 64, "instances": 0, "last_stride": 2, "lr": 1e-3,
+        "epochs": 2, "height": 96, "width": 48, "batch": 64, "instances": 0, "last_stride": 2, "lr": 1e-3,
         "weight_decay": 5e-4, "gamma": 2e-7,
     },
     # paper 004: Adam, lr 2e-4, batch 32, 300 epochs, 128 x 48, flip and crop
