@@ -40,6 +40,7 @@ from .ranking import (
 
 SIDE = 2048  # descriptors on either side of a tile of products
 PAIR_BYTES = 2**22  # gathered descriptors at a time; what fits a processor's cache is fastest
+FEW = 2**15  # pairs to measure one by one
 MANY = 2**21  # candidates of a block; beyond, the exact distances thin them out
 
 Exact = Callable[[np.ndarray, np.ndarray], np.ndarray]  # rows (P,), columns (P,) to float64 |x_row - x_column| (P,)
@@ -160,13 +161,32 @@ def gather(parts: Sequence[Tensor], index: np.ndarray) -> Tensor:
 
 
 def exactly(rows: Sequence[Tensor], columns: Sequence[Tensor], metric: str) -> Exact:
-    """How to measure pairs of descriptors in float64; both sides may come in parts."""
+    """How to measure pairs of descriptors in float64; both sides may come in parts.
+
+    Few pairs are gathered one by one. Where rows ask for much the same columns, as when a network gives everybody the same
+    descriptor, each column is gathered once, and once for all that are equal to it.
+    """
+    wide = rows[0].shape[1] * 8
 
     def exact(row: np.ndarray, column: np.ndarray) -> np.ndarray:
         distance = np.empty(len(row))
-        for some in pieces(len(row), rows[0].shape[1] * 8, PAIR_BYTES):
-            a, b = gather(rows, row[some].astype(np.int64)), gather(columns, column[some].astype(np.int64))
-            distance[some] = between(prepare(a, metric), prepare(b, metric)).cpu().numpy()
+        (a, i), (b, j) = (np.unique(side, return_inverse=True) for side in (row, column))
+        if len(row) < FEW or 16 * len(row) < len(a) * len(b):
+            for some in pieces(len(row), wide, PAIR_BYTES):
+                x, y = gather(rows, row[some]), gather(columns, column[some])
+                distance[some] = between(prepare(x, metric), prepare(y, metric)).cpu().numpy()
+            return distance
+        x = prepare(gather(rows, a), metric)
+        order = np.argsort(j, kind="stable")
+        ends = np.searchsorted(j, np.arange(len(b) + 1), sorter=order)
+        for some in pieces(len(b), wide, PAIR_BYTES):
+            own = gather(columns, b[some])
+            alike = own.cpu().numpy().view(np.dtype((np.void, wide)))[:, 0]  # as bytes: equal to the bit
+            _, first, which = np.unique(alike, return_index=True, return_inverse=True)
+            y = prepare(own[torch.from_numpy(first).to(own.device)], metric)
+            table = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").cpu().numpy()
+            here = order[ends[some.start] : ends[some.stop]]
+            distance[here] = table[i[here], which[j[here] - some.start]]
         return distance
 
     return exact
