@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import combinations_with_replacement
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,12 @@ def exactly(rows: Sequence[Tensor], columns: Sequence[Tensor], metric: str) -> E
 # --- search --------------------------------------------------------------------------------------------------------
 
 
+def require_count(name: str, number: Any) -> None:
+    """InputError unless it is a whole number of 1 or more."""
+    if not isinstance(number, Integral) or number < 1:
+        raise InputError(f"{name} is {number}: give a whole number, at least 1.")
+
+
 def search(
     query: Any,
     gallery: Any,
@@ -228,9 +235,8 @@ def search_parts(
     """`search` in a gallery that comes in parts, numbered through."""
     chosen(metric, METRICS, "metric")
     require_same_width(query, parts[0])
-    for name, number in (("k", k), ("chunk", chunk)):
-        if number is not None and number < 1:
-            raise InputError(f"{name} is {number}: give at least 1.")
+    require_count("k", k)
+    require_count("chunk", 1 if chunk is None else chunk)
     size, dimension = sum(len(part) for part in parts), query.shape[1]
     chunk = chunk or max(1, CHUNK_BYTES // (4 * dimension))
     q = prepare(query.float(), metric)
@@ -340,9 +346,8 @@ def rerank(
         InputError: shapes that do not fit, values that are not finite, numbers out of range.
     """
     q, g = features_pair(query, gallery, metric)
-    for name, number in (("k1", k1), ("k2", k2)):
-        if number < 1:
-            raise InputError(f"{name} is {number}: give at least 1.")
+    require_count("k1", k1)
+    require_count("k2", k2)
     if not 0 <= lambda_value <= 1:
         raise InputError(f"lambda_value is {lambda_value}: give a weight from 0 (Jaccard only) to 1 (original only).")
     shown = progress if progress is not None else len(q) + len(g) >= LARGE
