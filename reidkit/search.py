@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import combinations_with_replacement
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from .ranking import (
 
 SIDE = 2048  # descriptors on either side of a tile of products
 PAIR_BYTES = 2**22  # gathered descriptors at a time; what fits a processor's cache is fastest
+FEW = 2**15  # pairs to measure one by one
 MANY = 2**21  # candidates of a block; beyond, the exact distances thin them out
 
 Exact = Callable[[np.ndarray, np.ndarray], np.ndarray]  # rows (P,), columns (P,) to float64 |x_row - x_column| (P,)
@@ -58,37 +60,52 @@ def rounding(dimension: int) -> float:
     return (min(dimension, 6 * dimension**0.5) + 8) * 2**-24
 
 
+def error(value: np.ndarray, length: np.ndarray, longest: float, dimension: int) -> np.ndarray:
+    """How far squared distances |x|^2 + |y|^2 - 2 x.y in float32 may be off, however long a single y is.
+
+    Off by u (|x| + |y|)^2 with u = `rounding`. Either |y| <= 2 |x|, then that is at most 9 u |x|^2; or y is so far away
+    that it is at most 9 u |x - y|^2. Ten for nine, as the true distance is not known either.
+
+    Args:
+        value: (P,) squared distances. length: (P,) |x|. longest: the longest |y|.
+    """
+    return rounding(dimension) * np.minimum((length + longest) ** 2, 10 * np.maximum(length**2, value))
+
+
 class Candidates:
     """Whoever may be among the K nearest of R rows, when squared distances come in tiles and with a known error.
 
-    Fast values d' are within e of the true d. The K-th smallest d' + e so far is a bound of the K-th smallest d, so
-    whoever has d' - e above it is out. What stays is measured exactly: so neither the size of the tiles nor the machine
-    changes who is nearest.
+    Fast values d' are within e of the true d (`error`). The K-th smallest d' + e so far is a bound of the K-th smallest
+    d, so whoever has d' - e above it is out. What stays is measured exactly: so neither the size of the tiles nor the
+    machine changes who is nearest.
     """
 
-    def __init__(self, rows: int, k: int, exact: Exact) -> None:
+    def __init__(self, length: np.ndarray, dimension: int, k: int, exact: Exact) -> None:
+        self.length = length  # (R,) of the rows' descriptors
+        self.dimension = dimension
         self.k = k
         self.exact = exact
-        self.upper = np.full((rows, k), np.inf, np.float32)  # the K smallest d' + e
-        self.error = np.zeros(rows, np.float32)
+        self.upper = np.full((len(length), k), np.inf, np.float32)  # the K smallest d' + e
+        self.longest = 0.0  # of the columns' descriptors so far
         self.found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # rows, columns, d'
         self.seen = 0  # columns so far
-        self.room = 4 * rows * k  # pairs to take before looking who is out by now
+        self.room = 4 * self.upper.size  # pairs to take before looking who is out by now
 
-    def offer(self, tile: Tensor, error: Tensor, first: int, rows: int = 0) -> None:
+    def offer(self, tile: Tensor, longest: float, first: int, rows: int = 0) -> None:
         """Take the candidates out of a tile.
 
         Args:
-            tile: d'. error: (R,) e. first: column of the first one in the tile.
+            tile: d'. longest: the longest descriptor of its columns. first: column of the first one in the tile.
             rows: the dimension of the tile that holds the R rows; the other one holds columns.
         """
         size = tile.shape[1 - rows]
-        self.error = np.maximum(self.error, error.cpu().numpy())
-        limit = torch.from_numpy(self.upper.max(1)).to(tile.device)
+        self.longest = max(self.longest, longest)
+        limit = self.upper.max(1)
         if self.seen < self.k <= size:
-            nearest, _ = tile.topk(self.k, dim=1 - rows, largest=False)
-            limit = torch.minimum(limit, nearest.amax(1 - rows) + error)
-        near = (tile <= (limit + error).unsqueeze(1 - rows)).flatten()
+            nearest = tile.topk(self.k, dim=1 - rows, largest=False)[0].amax(1 - rows).cpu().numpy()
+            limit = np.minimum(limit, nearest + error(nearest, self.length, longest, self.dimension))
+        limit = limit + error(limit, self.length, longest, self.dimension)
+        near = (tile <= torch.from_numpy(limit).to(tile.device).unsqueeze(1 - rows)).flatten()
         flat = np.flatnonzero(near.numpy()) if near.device.type == "cpu" else near.nonzero()[:, 0].cpu().numpy()
         self.seen += size
         if not len(flat):
@@ -100,7 +117,7 @@ class Candidates:
             order = np.argsort(row.astype(np.int32), kind="stable")
             row, column, value = row[order], column[order], value[order]
         self.found.append((row.astype(np.int32), column + first, value))
-        self._tighten(row, value + error.cpu().numpy()[row])
+        self._tighten(row, value + error(value, self.length[row], longest, self.dimension))
         self.room -= len(row)
         if self.room < 0:
             self._thin()
@@ -124,7 +141,8 @@ class Candidates:
     def candidates(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows (P,) ascending, columns (P,) and d' (P,) of those who are not out."""
         row, column, value = (np.concatenate(part) for part in zip(*self.found, strict=True))
-        stay = value - self.error[row] <= self.upper.max(1)[row]
+        limit = self.upper.max(1)
+        stay = value <= (limit + error(limit, self.length, self.longest, self.dimension))[row]
         row, column, value = row[stay], column[stay], value[stay]
         order = np.argsort(row, kind="stable")
         return row[order], column[order], value[order]
@@ -160,19 +178,44 @@ def gather(parts: Sequence[Tensor], index: np.ndarray) -> Tensor:
 
 
 def exactly(rows: Sequence[Tensor], columns: Sequence[Tensor], metric: str) -> Exact:
-    """How to measure pairs of descriptors in float64; both sides may come in parts."""
+    """How to measure pairs of descriptors in float64; both sides may come in parts.
+
+    Few pairs are gathered one by one. Where rows ask for much the same columns, as when a network gives everybody the
+    same descriptor, each column is gathered once, and measured once for all that are equal to it.
+    """
+    wide = rows[0].shape[1] * 8
 
     def exact(row: np.ndarray, column: np.ndarray) -> np.ndarray:
         distance = np.empty(len(row))
-        for some in pieces(len(row), rows[0].shape[1] * 8, PAIR_BYTES):
-            a, b = gather(rows, row[some].astype(np.int64)), gather(columns, column[some].astype(np.int64))
-            distance[some] = between(prepare(a, metric), prepare(b, metric)).cpu().numpy()
+        (a, i), (b, j) = (np.unique(side, return_inverse=True) for side in (row, column))
+        if len(row) < FEW or 16 * len(row) < len(a) * len(b):
+            for some in pieces(len(row), wide, PAIR_BYTES):
+                x, y = gather(rows, row[some]), gather(columns, column[some])
+                distance[some] = between(prepare(x, metric), prepare(y, metric)).cpu().numpy()
+            return distance
+        x = prepare(gather(rows, a), metric)
+        order = np.argsort(j, kind="stable")
+        ends = np.searchsorted(j, np.arange(len(b) + 1), sorter=order)
+        for some in pieces(len(b), wide, PAIR_BYTES):
+            own = gather(columns, b[some])
+            alike = own.cpu().numpy().view(np.dtype((np.void, wide)))[:, 0]  # as bytes: equal to the bit
+            _, first, which = np.unique(alike, return_index=True, return_inverse=True)
+            y = prepare(own[torch.from_numpy(first).to(own.device)], metric)
+            table = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").cpu().numpy()
+            here = order[ends[some.start] : ends[some.stop]]
+            distance[here] = table[i[here], which[j[here] - some.start]]
         return distance
 
     return exact
 
 
 # --- search --------------------------------------------------------------------------------------------------------
+
+
+def require_count(name: str, number: Any) -> None:
+    """InputError unless it is a whole number of 1 or more."""
+    if not isinstance(number, Integral) or number < 1:
+        raise InputError(f"{name} is {number}: give a whole number, at least 1.")
 
 
 def search(
@@ -208,15 +251,17 @@ def search_parts(
     """`search` in a gallery that comes in parts, numbered through."""
     chosen(metric, METRICS, "metric")
     require_same_width(query, parts[0])
-    for name, number in (("k", k), ("chunk", chunk)):
-        if number is not None and number < 1:
-            raise InputError(f"{name} is {number}: give at least 1.")
+    require_count("k", k)
+    require_count("chunk", 1 if chunk is None else chunk)
     size, dimension = sum(len(part) for part in parts), query.shape[1]
     chunk = chunk or max(1, CHUNK_BYTES // (4 * dimension))
     q = prepare(query.float(), metric)
     length = torch.linalg.vector_norm(q, dim=1)
     groups = list(pieces(len(q), 4 * chunk))
-    found = [Candidates(rows.stop - rows.start, min(k, size), exactly([query[rows]], parts, metric)) for rows in groups]
+    found = [
+        Candidates(length[rows].cpu().numpy(), dimension, min(k, size), exactly([query[rows]], parts, metric))
+        for rows in groups
+    ]
     bar = tqdm(total=size, desc="searching", unit=" images", disable=not progress, leave=False)
     first = 0
     with bar, float32_products():
@@ -226,10 +271,10 @@ def search_parts(
                 squared = torch.linalg.vector_norm(g, dim=1).square_()
                 if not squared.isfinite().all():
                     require_finite(part, "gallery")
-                longest = squared.max().sqrt()
+                longest = squared.max().sqrt().item()
                 for rows, candidates in zip(groups, found, strict=True):
                     tile = torch.addmm(squared[None], q[rows], g.T, alpha=-2).add_(length[rows].square()[:, None])
-                    candidates.offer(tile, rounding(dimension) * (length[rows] + longest) ** 2, first)
+                    candidates.offer(tile, longest, first)
                 first += len(g)
                 bar.update(len(g))
     nearest = [
@@ -320,9 +365,8 @@ def rerank(
         InputError: shapes that do not fit, values that are not finite, numbers out of range.
     """
     q, g = features_pair(query, gallery, metric)
-    for name, number in (("k1", k1), ("k2", k2)):
-        if number < 1:
-            raise InputError(f"{name} is {number}: give at least 1.")
+    require_count("k1", k1)
+    require_count("k2", k2)
     if not 0 <= lambda_value <= 1:
         raise InputError(f"lambda_value is {lambda_value}: give a weight from 0 (Jaccard only) to 1 (original only).")
     shown = progress if progress is not None else len(q) + len(g) >= LARGE
@@ -381,14 +425,13 @@ def neighbours(
     n, n_query = len(joint), len(parts[0])
     counts = sorted({min(round(k1 / 2) + 1, n), min(k1 + 1, n), min(k2, n)})
     length = torch.linalg.vector_norm(joint, dim=1)
-    squared = length.square()
-    error = rounding(joint.shape[1]) * (length + length.max()) ** 2
+    squared, lengths = length.square(), length.cpu().numpy()
     exact = exactly(parts, parts, metric)
     sides = [
         *pieces(n_query, 1, SIDE),
         *(slice(n_query + s.start, n_query + s.stop) for s in pieces(n - n_query, 1, SIDE)),
     ]
-    found = [Candidates(s.stop - s.start, counts[-1], _from(s.start, exact)) for s in sides]
+    found = [Candidates(lengths[s], joint.shape[1], counts[-1], _from(s.start, exact)) for s in sides]
     farthest = torch.zeros(n, device=joint.device)
     memory = torch.empty(SIDE * SIDE, device=joint.device)
     order = sorted(combinations_with_replacement(range(len(sides)), 2), key=lambda pair: pair[1] - pair[0])
@@ -403,16 +446,16 @@ def neighbours(
             torch.addmm(squared[J][None], joint[I], joint[J].T, alpha=-2, out=tile).add_(squared[I][:, None])
             if i == j:
                 tile.fill_diagonal_(0)
-            found[i].offer(tile, error[I], J.start)
+            found[i].offer(tile, lengths[J].max(), J.start)
             torch.maximum(farthest[I], tile.amax(1), out=farthest[I])
             if i != j:
-                found[j].offer(tile, error[J], I.start, rows=1)
+                found[j].offer(tile, lengths[I].max(), I.start, rows=1)
                 torch.maximum(farthest[J], tile.amax(0), out=farthest[J])
             bar.update(shape[0] * shape[1] / (n * n) * (1 if i == j else 2))
     several = [each.candidates() for each in found]
     row = np.concatenate([s.start + one[0] for s, one in zip(sides, several, strict=True)])
     column, value = (np.concatenate([one[i] for one in several]) for i in (1, 2))
-    index = nearest_sets(row, column, value, error.cpu().numpy(), counts, exact)
+    index = nearest_sets(row, column, value, lengths, joint.shape[1], counts, exact)
     key = row * n + column
     by_key = np.argsort(key)
     return Neighbours(index, farthest.cpu().numpy(), (key[by_key], value[by_key]))
@@ -424,28 +467,35 @@ def _from(start: int, exact: Exact) -> Exact:
 
 
 def nearest_sets(
-    row: np.ndarray, column: np.ndarray, value: np.ndarray, error: np.ndarray, counts: list[int], exact: Exact
+    row: np.ndarray,
+    column: np.ndarray,
+    value: np.ndarray,
+    length: np.ndarray,
+    dimension: int,
+    counts: list[int],
+    exact: Exact,
 ) -> np.ndarray:
     """For each row the nearest so many, for several counts; measured exactly only where a set's edge is in doubt.
 
     Args:
-        row, column: (P,) pairs, among them all that can be meant. value: (P,) squared distances with the error (N,).
-        counts: ascending.
+        row, column: (P,) pairs, among them all that can be meant. value: (P,) squared distances with an `error`.
+        length: (N,) of the descriptors, of so many dimensions. counts: ascending.
     Returns:
         (N, K) columns, K the last count: those of each count come before the others.
     """
     order = np.lexsort((value, row))
     row, column, value = row[order], column[order], value[order].astype(np.float64)
-    first = np.searchsorted(row, np.arange(len(error)))
+    first = np.searchsorted(row, np.arange(len(length)))
     end = np.append(first[1:], len(row))
     doubt = np.zeros(len(row), bool)
     for count in counts:
         last = value[first + count - 1]
+        unsure = 2 * error(last, length, length.max(), dimension)
         beyond = value[np.minimum(first + count, len(row) - 1)]
-        open_edge = (first + count < end) & (beyond - last <= 2 * error)
-        doubt |= open_edge[row] & (np.abs(value - last[row]) <= 2 * error[row])
+        open_edge = (first + count < end) & (beyond - last <= unsure)
+        doubt |= open_edge[row] & (np.abs(value - last[row]) <= unsure[row])
     value[doubt] = np.square(exact(row[doubt], column[doubt]))
-    return nearest_of(row, column, value, counts[-1])[1].reshape(len(error), -1)
+    return nearest_of(row, column, value, counts[-1])[1].reshape(len(length), -1)
 
 
 def reciprocal(index: np.ndarray) -> sparse.csr_array:

@@ -74,6 +74,43 @@ def test_the_same_image_a_hundred_times(rng: np.random.Generator, monkeypatch: p
     )
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_what_does_not_change_a_search(metric: str, rng: np.random.Generator) -> None:
+    query, gallery = people(rng, 12, 300, 16)
+    distance, index = search.search(query, gallery, 20, metric)
+    order = rng.permutation(300)
+    moved = search.search(query, gallery[order], 20, metric)
+    np.testing.assert_array_equal(moved[0], distance)
+    np.testing.assert_array_equal(order[moved[1]], index)
+    larger = search.search(query * 8, gallery * 8, 20, metric)
+    np.testing.assert_array_equal(larger[1], index)
+    scale = {"euclidean": 8, "sqeuclidean": 64, "cosine": 1}[metric]
+    np.testing.assert_allclose(larger[0], distance * scale, rtol=1e-12)
+    each = [search.search(query[i : i + 1], gallery, 20, metric)[1][0] for i in range(12)]
+    np.testing.assert_array_equal(each, index)  # with or without company
+
+
+@pytest.mark.parametrize("kind", ["few people", "everybody alike", "one far away"])
+def test_equal_descriptors_and_outliers_are_ranked_as_others_are(
+    kind: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "FEW", 1)  # pairs are measured by whole columns wherever enough of them are asked for
+    monkeypatch.setattr(search, "PAIR_BYTES", 8 * 8 * 30)  # thirty columns at a time
+    gallery = rng.normal(size=(200, 8)).astype(np.float32)
+    if kind == "few people":
+        gallery = gallery[rng.integers(0, 5, 200)]
+    elif kind == "everybody alike":
+        gallery[:] = gallery[0]
+    else:
+        gallery[77] *= 10_000
+    query = gallery[rng.integers(0, 200, 9)]
+    for k in (1, 30, 200):
+        found, expected = search.search(query, gallery, k, chunk=64), slow_search(query, gallery, k, "euclidean")
+        np.testing.assert_array_equal(found[1], expected[1])
+        np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_allclose(rerank(query, gallery), dense(query, gallery, 20, 6, 0.3), atol=1e-6)
+
+
 def test_far_from_the_origin_products_cancel_and_search_does_not(rng: np.random.Generator) -> None:
     query, gallery = people(rng, 5, 400, 16)
     query, gallery = query / 64 + 1000, gallery / 64 + 1000
@@ -97,6 +134,7 @@ def test_search_leaves_a_memory_map_where_it_is(rng: np.random.Generator, tmp_pa
 X = np.ones((2, 3), np.float32)
 BAD: dict[str, dict[str, Any]] = {
     "k is 0": {"k": 0},
+    "k is 1.5: give a whole number": {"k": 1.5},
     "chunk is 0": {"chunk": 0},
     "did you mean 'cosine'": {"metric": "cosin"},
     "query has 2 numbers a row and gallery 3": {"query": X[:, :2]},
@@ -246,6 +284,7 @@ def test_the_cost_is_told_before(
 
 BAD_RERANK: dict[str, dict[str, Any]] = {
     "k1 is 0": {"k1": 0},
+    "k1 is 20.5: give a whole number": {"k1": 20.5},
     "k2 is 0": {"k2": 0},
     "lambda_value is 1.5": {"lambda_value": 1.5},
     "lambda_value is nan": {"lambda_value": float("nan")},
