@@ -254,7 +254,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "pad": 0,
     },
     "quick": {
-        "epochs": 5, "height": 128, "width": 48, "batch": 64, "instances": 0, "optimizer": "sgd", "lr": 0.05,
+        "epochs": 5, "height": 128, "width": 48, "batch": 32, "instances": 0, "lr": 3e-3, "backbone_lr": 0.3,
     },
     # paper 002, section 3.5: SGD, 40 epochs, lr 0.1 for new layers and 0.01 for the backbone, x 0.1 at epoch 20
     "paper": {

@@ -205,7 +205,7 @@ def watch(output: Output, batch: dict[str, Tensor]) -> dict[str, Tensor]:
 
 RECIPES: dict[str, dict[str, Any]] = {
     "smoke": {"epochs": 2, "height": 64, "width": 32, "batch": 32, "instances": 4, "last_stride": 2},
-    "quick": {"epochs": 4, "height": 96, "width": 48, "batch": 64, "instances": 4, "last_stride": 2},
+    "quick": {"epochs": 4, "height": 96, "width": 48, "batch": 32, "instances": 4, "last_stride": 2},
     # paper 003, section IV-B: 384 x 128, P = 8, K = 4, SGD, lr 2e-4, 320 epochs, exponential decay from epoch 160
     "paper": {
         "backbone": "resnet50", "pretrained": "torchvision", "epochs": 320, "height": 384, "width": 128, "batch": 32,
