@@ -621,3 +621,80 @@ def probabilities(distance: np.ndarray, curves: Mapping[str, np.ndarray], axes: 
     axes.set(xlabel="distance", ylabel="P(same | distance)", ylim=(-0.02, 1.02), title="A distance as a probability")
     axes.legend()
     return axes
+
+
+# --- lessons 06 and 07: parts, tasks, attention --------------------------------------------------------------
+
+
+def heats(
+    pictures: Sequence[np.ndarray],
+    maps: Mapping[str, np.ndarray],
+    titles: Sequence[Sequence[str]] | None = None,
+    *,
+    across: bool = False,
+) -> Figure:
+    """A row an image: the image, then the same under each heat map (paper 002, Figures 1, 3 and 6).
+
+    Args:
+        pictures: N images (H, W, 3) uint8.
+        maps: by name, (N, H, W) from 0 to 1: attributes, the merged map, the identity heat map.
+        titles: for each image, a word over each map, such as the class it is answered with.
+        across: a column an image instead, for a strip of many images with few maps.
+    """
+    use_style()
+    names = ("image", *maps)
+    height, width = pictures[0].shape[:2]
+    columns, rows = (len(pictures), len(names)) if across else (len(names), len(pictures))
+    size = (0.85 * columns, (0.85 * height / width + 0.18) * rows + 0.25)
+    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for i, (line, image) in enumerate(zip(grid.T if across else grid, pictures, strict=True)):
+        for j, (axes, name) in enumerate(zip(line, names, strict=True)):
+            axes.imshow(image, interpolation="nearest")
+            if j:
+                axes.imshow(maps[name][i], cmap="inferno", vmin=0, vmax=1, alpha=0.6)
+            word = titles[i][j - 1] if titles and j else ""
+            axes.set_title(f"{name}\n{word}" if i == 0 else word, fontsize=7, pad=2, loc="center")
+            axes.set_axis_off()
+    return figure
+
+
+def regions(pictures: Sequence[np.ndarray], borders: Sequence[Sequence[float]]) -> Figure:
+    """Images side by side with the borders of their parts (paper 002, Figure 4).
+
+    Args:
+        pictures: N images (H, W, 3) uint8.
+        borders: for each, the rows between two parts, as shares of the height.
+    """
+    use_style()
+    height, width = pictures[0].shape[:2]
+    figure, grid = plt.subplots(1, len(pictures), figsize=(0.85 * len(pictures), 0.85 * height / width), squeeze=False)
+    for axes, image, rows in zip(grid[0], pictures, borders, strict=True):
+        axes.imshow(image, interpolation="nearest")
+        for share in rows:
+            axes.axhline(share * height - 0.5, color=YELLOW, linewidth=1.2)
+        axes.set_axis_off()
+    return figure
+
+
+def localisation(table: pd.DataFrame, score: str = "energy", axes: Axes | None = None) -> Axes:
+    """How well each method finds the part of each attribute: a group of dots a task, baselines hollow.
+
+    Args:
+        table: `attention.localisation`: task, method, pointing and energy in percent.
+        score: "energy" or "pointing".
+    """
+    tasks, methods = list(dict.fromkeys(table["task"])), list(dict.fromkeys(table["method"]))
+    axes = own_axes(axes, 5.6, 0.8 + 0.35 * len(tasks))
+    hollow = ("centre box", "uniform")
+    for i, method in enumerate(methods):
+        part = table[table["method"] == method].set_index("task")[score].reindex(tasks)
+        at = np.arange(len(tasks)) + 0.6 * ((i + 0.5) / len(methods) - 0.5)
+        colour = "0.3" if method in hollow else PALETTE[i % len(PALETTE)]
+        face = "none" if method in hollow else colour
+        axes.plot(part, at, "s" if method == "uniform" else "o", color=colour, mfc=face, markersize=5, label=method)
+    axes.set_yticks(range(len(tasks)), tasks)
+    meaning = {"energy": "heat inside the part, %", "pointing": "hottest pixel inside the part, % of the images"}
+    axes.set(xlabel=meaning[score], ylim=(len(tasks) - 0.5, -0.5), xlim=(-2, 102))
+    axes.grid(axis="x", alpha=0.3)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return axes

@@ -171,7 +171,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "mining": "all",
     },
     "quick": {
-        "epochs": 2, "height": 80, "width": 40, "batch": 64, "instances": 4, "last_stride": 2, "metric": "cosine",
+        "epochs": 2, "height": 72, "width": 36, "batch": 64, "instances": 4, "last_stride": 2, "metric": "cosine",
         "mining": "all",
     },
     # paper 000 on a ResNet-50: batch 32, lr 1e-4 divided by 10 in steps, alpha 0.05, FC 1024, batch norm, ReLU, FC C
