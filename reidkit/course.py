@@ -24,7 +24,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from tqdm.auto import tqdm
 
-from . import plots, synthetic
+from . import claims, plots, synthetic
 from .attributes import Attributes, read_attributes
 from .data import ImageSet, load
 from .features import Features, answer
@@ -289,6 +289,9 @@ def run(
         say(f"{lesson.name}: {lesson.seconds:.0f} s, {lesson.figures} figures")
         done.append(lesson)
     say(f"notebooks with outputs in {home_out}, figures in {figures_folder(dataset, profile)}")
+    if not only:
+        say(f"what the papers claim, and what the tables of {home() / 'figures'} say to it:\n")
+        say(claims.report(home() / "figures"))
     return done
 
 

@@ -17,7 +17,7 @@ from reidkit import synthetic
 TOP = Path(__file__).parents[1]
 PACKAGE = TOP / "reidkit"
 ORDER = [
-    "images", "papers", "attributes", "synthetic", "data", "backbones", "losses", "cams", "systems", "train",
+    "images", "papers", "tables", "attributes", "synthetic", "data", "backbones", "losses", "cams", "systems", "train",
     "features", "ranking", "search", "metrics", "thresholds", "attention", "plots", "widgets", "claims", "exercises",
     "course", "doctor", "cli",
 ]  # fmt: skip
