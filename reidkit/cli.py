@@ -418,11 +418,12 @@ def course(
         str, typer.Option(envvar="REIDKIT_DATASET", help="A name of `reidkit data list`.")
     ] = "synthetic",
     only: Annotated[str | None, typer.Option(help='Lessons by their number: "03", or "00,01".')] = None,
+    html: Annotated[bool, typer.Option("--html", help="Make a site of them that opens from the disk.")] = False,
 ) -> None:
-    """Run the lessons on the synthetic people (or on a data set) and write their figures."""
+    """Run the lessons on the synthetic people (or on a data set) and write their figures; say which claims held."""
     from . import course as runner
 
-    runner.run(profile, dataset, only=only, progress=watched(), say=lambda line: print(line, flush=True))
+    runner.run(profile, dataset, only=only, html=html, progress=watched(), say=lambda line: print(line, flush=True))
 
 
 @app.command()

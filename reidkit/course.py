@@ -24,7 +24,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from tqdm.auto import tqdm
 
-from . import claims, plots, synthetic
+from . import claims, plots, site, synthetic
 from .attributes import Attributes, read_attributes
 from .data import ImageSet, load
 from .features import Features, answer
@@ -259,6 +259,7 @@ def run(
     *,
     only: str | None = None,
     out: Path | None = None,
+    html: bool = False,
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> list[Executed]:
@@ -267,6 +268,7 @@ def run(
     Args:
         only: run the lessons whose name starts with this ("03"), or several with commas between.
         out: where the executed notebooks go; by default course/<dataset>-<profile>.
+        html: make a site of all that were executed there, in the folder site/ beside them.
     Raises:
         InputError: unknown profile, data set or lesson; a lesson that failed.
     """
@@ -289,9 +291,13 @@ def run(
         say(f"{lesson.name}: {lesson.seconds:.0f} s, {lesson.figures} figures")
         done.append(lesson)
     say(f"notebooks with outputs in {home_out}, figures in {figures_folder(dataset, profile)}")
+    verdicts = claims.report(home() / "figures") if html or not only else ""
+    if html:
+        executed = [path for path in sorted(home_out.glob("[0-9][0-9]_*.ipynb")) if ".failed" not in path.name]
+        closing = f"## What the papers claim, and what was measured\n\n{verdicts}"
+        site.build(executed, home_out / "site", title=f"reidkit on {dataset}, {profile}", closing=closing, say=say)
     if not only:
-        say(f"what the papers claim, and what the tables of {home() / 'figures'} say to it:\n")
-        say(claims.report(home() / "figures"))
+        say(f"what the papers claim, and what the tables of {home() / 'figures'} say to it:\n\n{verdicts}")
     return done
 
 
