@@ -428,13 +428,15 @@ def course(
 
 @app.command()
 def figures(
+    runs: Annotated[list[Path] | None, typer.Argument(help="Finished runs; all of them by default.")] = None,
     folder: Annotated[Path, typer.Option("--out", help="Where they go.")] = Path("figures"),
 ) -> None:
-    """Draw the figures of every finished run below runs/: ranked lists, CMC, distances, training."""
-    from . import course as runner
+    """Draw what the papers draw, of every finished run and its data set, and their tables beside the measured ones."""
+    from . import report
+    from .course import home, runs_folder
 
-    for line in runner.figures_of_runs(runner.runs_folder(), folder):
-        print(line)
+    for line in report.draw(runs or report.finished(runs_folder()), home() / "figures", folder):
+        print(line, flush=True)
 
 
 @app.command()

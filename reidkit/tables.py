@@ -57,18 +57,23 @@ def save(
     *,
     caption: str = "",
     digits: int = 1,
+    shown: pd.DataFrame | None = None,
 ) -> Path:
-    """Write NAME.csv, NAME.md and NAME.tex; the last two end with `about`, where it all comes from.
+    """Write NAME.csv, NAME.md and NAME.tex; the last two say in a comment where the numbers come from.
 
+    Args:
+        about: what that comment says.
+        shown: what the last two hold instead, where a table to read is another than one to compute with.
     Returns:
         the path of the CSV.
     """
     home = Path(folder)
     home.mkdir(parents=True, exist_ok=True)
+    read = table if shown is None else shown
     source = "; ".join(f"{key}: {value}" for key, value in (about or {}).items())
     table.to_csv(home / f"{name}.csv", index=False)
-    text = [f"{caption}\n" if caption else "", markdown(table, digits), f"\n<!-- {source} -->" if source else ""]
+    text = [f"{caption}\n" if caption else "", markdown(read, digits), f"\n<!-- {source} -->" if source else ""]
     (home / f"{name}.md").write_text("\n".join(filter(None, text)) + "\n", encoding="utf-8")
     source = f"% {source}\n" if source else ""
-    (home / f"{name}.tex").write_text(source + latex(table, digits, caption=caption) + "\n", encoding="utf-8")
+    (home / f"{name}.tex").write_text(source + latex(read, digits, caption=caption) + "\n", encoding="utf-8")
     return home / f"{name}.csv"
