@@ -291,7 +291,8 @@ def run(
     if html:
         executed = [path for path in sorted(home_out.glob("[0-9][0-9]_*.ipynb")) if ".failed" not in path.name]
         closing = f"## What the papers claim, and what was measured\n\n{verdicts}"
-        site.build(executed, home_out / "site", title=f"reidkit on {dataset}, {profile}", closing=closing, say=say)
+        title = f"reidkit on {dataset}, {profile}"
+        site.build(executed, home_out / "site", title=title, closing=closing, hide=str(home()), say=say)
     if not only:
         say(f"what the papers claim, and what the tables of {home() / 'figures'} say to it:\n\n{verdicts}")
     return done

@@ -436,7 +436,8 @@ def distance_fits(
     ):
         axes.hist(values, bins=bins, weights=weights, density=True, alpha=0.45, color=colour)
         label = f"{name}: {fit.mean:.2f} ± {fit.deviation:.2f}"
-        axes.plot(grid, fit.density(grid), color=colour, linewidth=1.8, label=label)
+        curve = fit.density(grid) if fit.deviation > 0 else np.full(len(grid), np.nan)  # pairs all of one distance
+        axes.plot(grid, curve, color=colour, linewidth=1.8, label=label)
     for (name, value), style in zip((marks or {}).items(), ("--", ":", "-."), strict=False):
         axes.axvline(value, color=BLACK, linestyle=style, linewidth=1, label=f"{name}: {value:.2f}")
     axes.set(xlabel="distance", ylabel="density", title="Distances of query and gallery")

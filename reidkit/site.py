@@ -40,6 +40,7 @@ def build(
     *,
     title: str = "reidkit",
     closing: str = "",
+    hide: str = "",
     say: Callable[[str], None] = print,
 ) -> Path:
     """Write the site: an index with one card a lesson, a page a lesson, a search over all sections.
@@ -49,6 +50,7 @@ def build(
         out: its folder; one that is there is replaced once the new one is whole.
         title: of the index.
         closing: Markdown that ends the index.
+        hide: the folder of the course on this machine: paths in what lessons printed begin behind it.
     Returns:
         the path of index.html.
     Raises:
@@ -58,7 +60,7 @@ def build(
         raise InputError("there is no executed lesson to make a site of: `reidkit course` runs them.")
     if out.exists() and not (out / "index.html").is_file():
         raise InputError(f"{out} is there and no site (it has no index.html): choose another folder or remove it.")
-    pages = [page(path) for path in notebooks]
+    pages = [page(path, hide) for path in notebooks]
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".site") as temporary:
         whole = Path(temporary) / "site"
@@ -79,8 +81,8 @@ def build(
 # --- one lesson ----------------------------------------------------------------------------------------------
 
 
-def page(path: Path) -> Page:
-    """An executed notebook as HTML, its figures apart."""
+def page(path: Path, hide: str = "") -> Page:
+    """An executed notebook as HTML, its figures apart, without the folder `hide` in front of paths."""
     notebook = nbformat.read(path, as_version=4)
     heading, question = opening(notebook, path)
     for cell in notebook.cells:
@@ -88,6 +90,7 @@ def page(path: Path) -> Page:
             cell.outputs = [still(output) for output in cell.outputs if not is_bar(output)]
     body, figures = converted(notebook, path.stem)
     body = re.sub(r'href="(\d\d_\w+)\.ipynb', r'href="\1.html', body)
+    body = body.replace(f"{html.escape(hide)}/", "") if hide else body
     body = body.replace("No description has been provided for this image", "figure of this lesson")
     return Page(path.stem, heading, rendered(question), body, tuple(sections(body)), figures)
 

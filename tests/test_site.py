@@ -134,6 +134,16 @@ def test_a_lesson(executed: list[Path], tmp_path: Path) -> None:
         assert 'href="#First-part"' in text and not re.search(r'(src|<link[^>]*href)="https?:', text)
 
 
+def test_the_place_of_the_course_is_hidden(executed: list[Path]) -> None:
+    lesson = nbformat.read(executed[1], 4)
+    lesson.cells[2].outputs = [
+        new_output("stream", name="stdout", text="loaded /home/ada/reidkit/runs/x in /home/ada\n")
+    ]
+    nbformat.write(lesson, executed[1])
+    assert "loaded runs/x in /home/ada" in site.page(executed[1], "/home/ada/reidkit").body
+    assert "loaded /home/ada/reidkit/runs/x" in site.page(executed[1]).body
+
+
 def test_what_can_be_searched(executed: list[Path]) -> None:
     one, more = (site.page(path) for path in executed)
     assert [(anchor, head) for anchor, head, _ in one.sections] == [
