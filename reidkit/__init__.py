@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .features import Features, describe, features_of
     from .images import InputError, read_images, validation_fold
     from .metrics import Scores, evaluate, score
+    from .papers import published
     from .ranking import Ranking, rank
     from .search import Gallery, rerank, rerank_cost
     from .train import Recipe, fit, load_or_fit, load_run, recipe
@@ -31,6 +32,7 @@ __all__ = [
     "fit",
     "load_or_fit",
     "load_run",
+    "published",
     "rank",
     "read_attributes",
     "read_images",
@@ -46,6 +48,7 @@ _HOME = {
     "features": ("Features", "describe", "features_of"),
     "images": ("InputError", "read_images", "validation_fold"),
     "metrics": ("Scores", "evaluate", "score"),
+    "papers": ("published",),
     "ranking": ("Ranking", "rank"),
     "search": ("Gallery", "rerank", "rerank_cost"),
     "train": ("Recipe", "fit", "load_or_fit", "load_run", "recipe"),

@@ -418,22 +418,25 @@ def course(
         str, typer.Option(envvar="REIDKIT_DATASET", help="A name of `reidkit data list`.")
     ] = "synthetic",
     only: Annotated[str | None, typer.Option(help='Lessons by their number: "03", or "00,01".')] = None,
+    html: Annotated[bool, typer.Option("--html", help="Make a site of them that opens from the disk.")] = False,
 ) -> None:
-    """Run the lessons on the synthetic people (or on a data set) and write their figures."""
+    """Run the lessons on the synthetic people (or on a data set) and write their figures; say which claims held."""
     from . import course as runner
 
-    runner.run(profile, dataset, only=only, progress=watched(), say=lambda line: print(line, flush=True))
+    runner.run(profile, dataset, only=only, html=html, progress=watched(), say=lambda line: print(line, flush=True))
 
 
 @app.command()
 def figures(
+    runs: Annotated[list[Path] | None, typer.Argument(help="Finished runs; all of them by default.")] = None,
     folder: Annotated[Path, typer.Option("--out", help="Where they go.")] = Path("figures"),
 ) -> None:
-    """Draw the figures of every finished run below runs/: ranked lists, CMC, distances, training."""
-    from . import course as runner
+    """Draw what the papers draw, of every finished run and its data set, and their tables beside the measured ones."""
+    from . import report
+    from .course import home, runs_folder
 
-    for line in runner.figures_of_runs(runner.runs_folder(), folder):
-        print(line)
+    for line in report.draw(runs or report.finished(runs_folder()), home() / "figures", folder):
+        print(line, flush=True)
 
 
 @app.command()

@@ -12,26 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pandas as pd
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from tqdm.auto import tqdm
 
-from . import plots, synthetic
+from . import claims, site, synthetic
 from .attributes import Attributes, read_attributes
 from .data import ImageSet, load
-from .features import Features, answer
+from .features import answer
 from .images import CARDS, InputError, check, default_root, is_person, read_images, validation_fold
-from .metrics import Scores, attribute_scores, score
-from .ranking import rank_features
-from .train import PROFILES, Recipe, Run, learns_attributes, load_run, write
+from .metrics import Scores, attribute_scores
+from .train import PROFILES, Recipe, Run, learns_attributes, write
 
 SIZES = {"smoke": "smoke", "quick": "quick", "paper": "full"}  # of the synthetic benchmark, by profile
 CELL_SECONDS = {"smoke": 300, "quick": 1800, "paper": 7 * 86400}  # a cell that takes longer hangs
@@ -259,6 +255,7 @@ def run(
     *,
     only: str | None = None,
     out: Path | None = None,
+    html: bool = False,
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> list[Executed]:
@@ -267,6 +264,7 @@ def run(
     Args:
         only: run the lessons whose name starts with this ("03"), or several with commas between.
         out: where the executed notebooks go; by default course/<dataset>-<profile>.
+        html: make a site of all that were executed there, in the folder site/ beside them.
     Raises:
         InputError: unknown profile, data set or lesson; a lesson that failed.
     """
@@ -289,6 +287,14 @@ def run(
         say(f"{lesson.name}: {lesson.seconds:.0f} s, {lesson.figures} figures")
         done.append(lesson)
     say(f"notebooks with outputs in {home_out}, figures in {figures_folder(dataset, profile)}")
+    verdicts = claims.report(home() / "figures") if html or not only else ""
+    if html:
+        executed = [path for path in sorted(home_out.glob("[0-9][0-9]_*.ipynb")) if ".failed" not in path.name]
+        closing = f"## What the papers claim, and what was measured\n\n{verdicts}"
+        title = f"reidkit on {dataset}, {profile}"
+        site.build(executed, home_out / "site", title=title, closing=closing, hide=str(home()), say=say)
+    if not only:
+        say(f"what the papers claim, and what the tables of {home() / 'figures'} say to it:\n\n{verdicts}")
     return done
 
 
@@ -305,37 +311,3 @@ def easy_to_hard(scores: Scores) -> list[int]:
     """Three queries: the best, the median and the worst by average precision (ties: the first)."""
     order = np.argsort(-scores.per_query, kind="stable")[: scores.n_queries - scores.n_without_match]
     return [int(order[0]), int(order[len(order) // 2]), int(order[-1])]
-
-
-def figures_of(run: Run, folder: Path) -> list[Path]:
-    """Ranked lists, CMC, distances and training of one run, into a folder of its own."""
-    query, gallery = (Features.load(run.folder / f"features-{split}.safetensors") for split in ("query", "gallery"))
-    scores = score(query, gallery, run.recipe.metric)
-    ranking = rank_features(query, gallery, run.recipe.metric)
-    own = folder / run.folder.name
-    title = f"{run.recipe.system} on {run.recipe.dataset}: mAP {scores.mAP:.1f}, rank-1 {scores.rank1:.1f}"
-    figures: dict[str, Figure | Axes] = {
-        "ranked": plots.strips(ranking, query.table, gallery.table, easy_to_hard(scores)),
-        "cmc": plots.cmc({title: scores.cmc}),
-        "distances": plots.distances(ranking),
-    }
-    if len(run.history):
-        losses = [name for name in run.history if name not in ("epoch", "lr", "seconds", "images_per_second")]
-        figures["training"] = plots.history(run.history, losses)
-    paths = [plots.save(figure, name, own) for name, figure in figures.items()]
-    plt.close("all")
-    return paths
-
-
-def figures_of_runs(runs: Path, folder: Path) -> Iterator[str]:
-    """Draw every finished run; yields a line a run.
-
-    Raises:
-        InputError: no finished run.
-    """
-    found = sorted(path.parent for path in runs.glob("*/recipe.json") if not path.parent.name.startswith("."))
-    if not found:
-        raise InputError(f"there is no finished run in {runs}: `reidkit train` or `reidkit course` makes one.")
-    for path in found:
-        drawn = figures_of(load_run(path), folder)
-        yield f"{path.name}: {', '.join(p.name for p in drawn)} in {drawn[0].parent}"

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from .features import Answers
 from .ranking import Ranking
 from .thresholds import EqualError, Gaussians, Pairs
 
@@ -44,15 +45,22 @@ def use_style() -> None:
     plt.rcParams.update(STYLE)  # type: ignore[arg-type]
 
 
-def save(figure: Figure | SubFigure | Axes, name: str, folder: Path | str) -> Path:
-    """Write NAME.png and NAME.pdf into a folder; returns the PNG's path."""
+def save(
+    figure: Figure | SubFigure | Axes, name: str, folder: Path | str, about: Mapping[str, Any] | None = None
+) -> Path:
+    """Write NAME.png and NAME.pdf into a folder; returns the PNG's path.
+
+    Args:
+        about: where it comes from, kept in both files as their description.
+    """
     home = Path(folder)
     home.mkdir(parents=True, exist_ok=True)
     root = figure.get_figure(root=True)
     assert root is not None  # axes outside a figure do not exist here
     # no date in the files: the same figure is the same bytes
-    root.savefig(home / f"{name}.pdf", metadata={"CreationDate": None})
-    root.savefig(home / f"{name}.png", metadata={"Software": None})
+    source = "; ".join(f"{key}: {value}" for key, value in (about or {}).items()) or None
+    root.savefig(home / f"{name}.pdf", metadata={"CreationDate": None, "Title": name, "Subject": source})
+    root.savefig(home / f"{name}.png", metadata={"Software": None, "Title": name, "Description": source})
     return home / f"{name}.png"
 
 
@@ -84,7 +92,7 @@ def imbalance(table: pd.DataFrame, *, columns: int = 3, counts: str = "people") 
     tasks = list(dict.fromkeys(table["task"]))
     if len(tasks) > 20:  # PETA asks some hundred yes-or-no questions: one bar each, the commonest forty
         yes = table[table["class"] == "yes"].nlargest(40, "share")
-        title = f"yes: the {len(yes)} commonest of {len(tasks)} attributes"
+        title = f"yes: the {len(yes)} commonest\nof {len(tasks)} attributes"
         table = yes.assign(**{"class": yes["task"], "task": title})
         tasks, columns = [title], 1
     tasks.sort(key=lambda task: -int((table["task"] == task).sum()))  # panels of like height in a row
@@ -142,7 +150,7 @@ def images_per_camera(images: pd.DataFrame, axes: Axes | None = None) -> Axes:
     table = table[[split for split in ("train", "val", "query", "gallery") if split in table]]
     table.plot.bar(stacked=True, ax=axes, color=PALETTE[: table.shape[1]], width=0.75, rot=0)
     axes.set(xlabel="camera", ylabel="images", title="Images per camera")
-    axes.legend(title=None)
+    axes.legend(title=None, loc="upper left", bbox_to_anchor=(1.01, 1))
     return axes
 
 
@@ -230,6 +238,36 @@ def strips(
     return figure
 
 
+def attribute_examples(said: Answers, truth: np.ndarray, rows: Sequence[int], tasks: Sequence[int]) -> Figure:
+    """Images with what a network says about them and how sure it is; wrong answers are marked (paper 003, Figure 4).
+
+    Args:
+        said: what the network says about N images.
+        truth: (N, T) classes, -1 where nobody knows: such answers have a question mark.
+        rows: which of the N.
+        tasks: which of the T.
+    """
+    use_style()
+    figure, grid = plt.subplots(
+        1, 2 * len(rows), figsize=(2.45 * len(rows), 0.35 + 0.16 * max(len(tasks), 10)), squeeze=False,
+        gridspec_kw={"width_ratios": [1, 1.75] * len(rows)},
+    )  # fmt: skip
+    for image, words, i in zip(grid[0, ::2], grid[0, 1::2], rows, strict=True):
+        own = said.table.iloc[i]
+        show_image(image, own.path, frame=BLACK, title=f"{own.pid}, cam {own.camid}")
+        words.set_axis_off()
+        for line, t in enumerate(tasks):
+            task = said.tasks[t]
+            chance, k = said.probability[t][i].max(0)
+            known, right = truth[i, t] >= 0, truth[i, t] == int(k)
+            sign, colour = ("?", "#555555") if not known else ("✓", GREEN) if right else ("✗", VERMILION)
+            text = f"{sign} {task.name}: {task.classes[int(k)]} {float(chance):.2f}"
+            weight = "bold" if known and not right else "normal"
+            at = 1 - (line + 0.5) / len(tasks)
+            words.text(0, at, text, fontsize=6.5, color=colour, weight=weight, va="center", transform=words.transAxes)
+    return figure
+
+
 def cmc(curves: Mapping[str, np.ndarray], axes: Axes | None = None, *, top: int = 20) -> Axes:
     """Cumulative match curves, one a name: percent of queries with a match within the first k places."""
     axes = own_axes(axes)
@@ -254,12 +292,12 @@ def distances(ranking: Ranking, axes: Axes | None = None) -> Axes:
     return axes
 
 
-def history(table: pd.DataFrame, names: Sequence[str], axes: Axes | None = None) -> Axes:
+def history(table: pd.DataFrame, names: Sequence[str], axes: Axes | None = None, *, title: str = "Training") -> Axes:
     """Columns of a training's history over its epochs."""
     axes = own_axes(axes)
     for name in names:
         axes.plot(table["epoch"], table[name], marker="o", markersize=3, label=name)
-    axes.set(xlabel="epoch", ylabel="mean of the epoch", title="Training")
+    axes.set(xlabel="epoch", ylabel="mean of the epoch", title=title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     return axes
@@ -398,7 +436,8 @@ def distance_fits(
     ):
         axes.hist(values, bins=bins, weights=weights, density=True, alpha=0.45, color=colour)
         label = f"{name}: {fit.mean:.2f} ± {fit.deviation:.2f}"
-        axes.plot(grid, fit.density(grid), color=colour, linewidth=1.8, label=label)
+        curve = fit.density(grid) if fit.deviation > 0 else np.full(len(grid), np.nan)  # pairs all of one distance
+        axes.plot(grid, curve, color=colour, linewidth=1.8, label=label)
     for (name, value), style in zip((marks or {}).items(), ("--", ":", "-."), strict=False):
         axes.axvline(value, color=BLACK, linestyle=style, linewidth=1, label=f"{name}: {value:.2f}")
     axes.set(xlabel="distance", ylabel="density", title="Distances of query and gallery")

@@ -400,6 +400,15 @@ BAD: dict[str, tuple[Callable[[Place], Path], tuple[str, ...], str]] = {
 }  # fmt: skip
 
 
+def test_figures_of_one_run(place: Place) -> None:
+    done = reidkit("figures", place.run, "--out", place.drawn)
+    assert done.status == 0, done.err
+    assert [line.partition(":")[0] for line in done.out.splitlines()] == ["data-market1501", "run", "tables"]
+    for name in ("ranked", "cmc", "distances"):
+        assert (place.drawn / "run" / f"{name}.png").stat().st_size and (place.drawn / "run" / f"{name}.pdf").exists()
+    assert (place.drawn / "data-market1501" / "statistics.csv").exists()
+
+
 def listing(top: Path) -> Iterator[tuple[str, int, int]]:
     for path in sorted(top.rglob("*")):
         yield str(path), path.stat().st_mtime_ns, path.stat().st_size

@@ -170,7 +170,7 @@ def test_every_variant_is_a_recipe(system: str) -> None:
     ("system", "message"),
     [
         ("two_stage", "two_stage has no variant 'focl': choose one of cross_entropy, weighted, focal, alpha_focal, id"),
-        ("baseline", "baseline has no variant 'focl': it has none"),
+        ("histogram", "histogram has no variant 'focl': it has none"),
     ],
 )
 def test_unknown_variants(system: str, message: str) -> None:

@@ -11,14 +11,14 @@ Every module has `Options` (its own knobs), `Network` with `forward(images) -> O
   its attributes are linear in a pooled map; `last_layers(of)`, where not the backbone's last map decides;
 - a network with `before_epoch(images)`, `before_step(images)` or `after_step(output, batch)`, which the loop calls.
 
-What the papers report stands in `published.csv`, percent.
+What the papers report is `papers.published`, percent.
 """
 
-from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 
+from .. import papers
 from . import aanet, baseline, histogram, inherent_code, part_multitask, sharenet, two_stage
 
 SYSTEMS: dict[str, ModuleType] = {
@@ -33,7 +33,5 @@ SYSTEMS: dict[str, ModuleType] = {
 
 
 def published(system: str, table: str) -> pd.DataFrame:
-    """A table as its paper prints it: rows, columns of metrics, percent; empty where there is none of that name."""
-    every = pd.read_csv(Path(__file__).with_name("published.csv"))
-    chosen = every[(every["system"] == system) & (every["table"] == table)]
-    return chosen.pivot_table(index="row", columns="metric", values="percent", sort=False)
+    """A table as its paper prints it: rows, columns of metrics, percent; InputError for names there are not."""
+    return papers.published(system, table).pivot_table(index="row", columns="metric", values="percent", sort=False)

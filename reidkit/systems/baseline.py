@@ -1,7 +1,8 @@
 """Identity and batch-hard triplet on one global feature: the system every other one is measured against.
 
 The head is that of Luo et al. 2019: the triplet loss reads the pooled feature, a batch norm without bias ("neck")
-stands between it and the classifier, and the descriptor is the feature behind the neck.
+stands between it and the classifier, and the descriptor is the feature behind the neck. `VARIANTS` are the rows of
+that paper's ablation, each with one trick more than the one before; "tricks" has all of them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from ..backbones import Backbone
 from ..data import Targets
 from ..images import InputError
-from ..losses import batch_hard_triplet, cross_entropy, hardest_pairs
+from ..losses import batch_hard_triplet, compact, cross_entropy, hardest_pairs
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,14 @@ class Options:
     margin: float = 0.3  # of the triplet loss, in units of the distance
     smoothing: float = 0.1  # of the identity labels
     neck: bool = True  # batch norm between the feature of the triplet loss and that of the identity loss
+    centre: float = 0.0  # weight of the centre loss (Wen et al. 2016), on the feature of the triplet loss
+    pull: float = 0.5  # how far a centre moves towards the codes of its person in a step
 
     def __post_init__(self) -> None:
         if not 0 <= self.smoothing < 1:
             raise InputError(f"smoothing is {self.smoothing}: give a share from 0 to below 1.")
+        if not self.centre >= 0 or not 0 < self.pull <= 1:
+            raise InputError(f"centre is {self.centre} and pull {self.pull}: give 0 or more, and above 0 up to 1.")
         if not (self.identity or self.triplet):
             raise InputError("identity and triplet are both 0: give at least one loss a weight.")
 
@@ -42,6 +47,7 @@ class Output:
     embedding: Tensor  # (B, D) pooled feature, what the triplet loss reads
     descriptor: Tensor  # (B, D) behind the neck, what is ranked
     logits: Tensor  # (B, C)
+    centres: Tensor | None = None  # (C, D) of the embeddings of each training person, for the centre loss
 
 
 class Network(nn.Module):
@@ -55,11 +61,25 @@ class Network(nn.Module):
             self.neck.bias.requires_grad_(False)
         self.classifier = nn.Linear(backbone.channels, targets.people, bias=False)
         nn.init.normal_(self.classifier.weight, std=0.001)
+        self.pull = options.pull
+        self.centres: Tensor | None
+        self.register_buffer("centres", torch.zeros(targets.people, backbone.channels) if options.centre else None)
 
     def forward(self, images: Tensor) -> Output:
         embedding = self.backbone(images).mean((2, 3))  # (B, D)
         descriptor = self.neck(embedding)
-        return Output(embedding, descriptor, self.classifier(descriptor))
+        return Output(embedding, descriptor, self.classifier(descriptor), self.centres)
+
+    @torch.no_grad()
+    def after_step(self, output: Output, batch: dict[str, Tensor]) -> None:
+        """Every centre moves by `pull` * sum (code - centre) / (1 + n) over its n codes (Wen et al. 2016, eq. 4)."""
+        if self.centres is None:
+            return
+        known = batch["label"] >= 0
+        label, code = batch["label"][known], output.embedding.detach().float()[known]
+        moves = torch.zeros_like(self.centres).index_add_(0, label, code - self.centres[label])
+        n = torch.bincount(label, minlength=len(self.centres))
+        self.centres = self.centres + self.pull * moves / (1 + n)[:, None]  # a new tensor: the loss has read the old
 
     def describe(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to descriptors (B, D)."""
@@ -79,6 +99,9 @@ def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dic
     if options.triplet:
         triplet = batch_hard_triplet(output.embedding, batch["label"], margin=options.margin)
         losses["triplet"] = options.triplet * triplet.mean()
+    if output.centres is not None:  # the compact loss with balls of radius 0 is the centre loss
+        point = output.centres.new_zeros(len(output.centres))
+        losses["centre"] = options.centre * compact(output.embedding, batch["label"], output.centres, point).mean()
     return losses
 
 
@@ -119,4 +142,20 @@ RECIPES: dict[str, dict[str, Any]] = {
         "metric": "cosine",
     },
 }
+# Luo et al. 2019, Table 1: what stands in a row stays in all rows below it
+TRICKS: dict[str, dict[str, Any]] = {
+    "standard": {
+        "warmup": 0.0, "erase": 0.0, "smoothing": 0.0, "last_stride": 2, "neck": False, "metric": "euclidean",
+    },
+    "warmup": {"warmup": 1 / 12},
+    "erasing": {"erase": 0.5},
+    "smoothing": {"smoothing": 0.1},
+    "stride": {"last_stride": 1},
+    "neck": {"neck": True, "metric": "cosine"},
+    "tricks": {"centre": 5e-4},
+}  # fmt: skip
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {}
+for _name, _trick in TRICKS.items():
+    _above = list(VARIANTS.values())[-1]["all"] if VARIANTS else {}
+    VARIANTS[_name] = {"all": {**_above, **_trick}}
 CLAIMS: tuple[str, ...] = ()

@@ -161,5 +161,5 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
 CLAIMS: tuple[str, ...] = (
     "weighted > cross_entropy in global macro F1",
     "alpha_focal < cross_entropy in global accuracy",
-    "identity with stage-1 weights > identity without in mAP",
+    "second stage with the first, cluster negatives > second stage without the first, cluster negatives in mAP",
 )

@@ -1,0 +1,450 @@
+"""Every figure and table kind of the five papers, from finished runs and measured tables, with where it comes from.
+
+Numbers of the figures are those of the papers: 001 two_stage, 002 aanet, 003 part_multitask, 004 inherent_code and
+000 sharenet.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from . import claims, plots, tables, thresholds
+from .attributes import Attributes, imbalance, read_attributes
+from .course import easy_to_hard
+from .data import load
+from .features import Answers, answer, features_of
+from .images import InputError, is_person, read_images
+from .metrics import attribute_scores, score
+from .papers import PAPERS, published
+from .ranking import Ranking, leave_out, rank_features
+from .systems.part_multitask import is_lower
+from .train import Run, git_state, load_run
+
+FILTER = (  # what a list is filtered by, as far as it is answered: Market-1501's names and PETA's
+    "gender", "clothes", "upcolor", "downcolor", "personalFemale", "lowerBodyTrousers", "upperBodyBlack",
+)  # fmt: skip
+SHOWN = 14  # attributes beside an image
+
+
+def draw(runs: Sequence[Path], measured: Path, folder: Path) -> Iterator[str]:
+    """Draw data sets, runs and tables into sub-folders of `folder`; yields a line each.
+
+    Args:
+        runs: finished runs; their data sets are described too.
+        measured: the folder with the measured tables.
+    Raises:
+        InputError: a folder that is no finished run.
+    """
+    described: list[tuple[str, str, int]] = []
+    for path in runs:
+        run = load_run(path)
+        images, labels = data_of(run)
+        key = (run.recipe.dataset, images.attrs["root"], run.recipe.fold)
+        if key not in described:
+            described.append(key)
+            number = sum(dataset == run.recipe.dataset for dataset, _, _ in described)
+            name = f"data-{run.recipe.dataset}" + (f"-{number}" if number > 1 else "")
+            yield line(name, data_figures(images, labels, folder / name))
+        yield line(path.name, run_figures(run, images, labels, folder / path.name))
+    yield line("tables", measured_tables(measured, folder / "tables"))
+
+
+def finished(runs: Path) -> list[Path]:
+    """The finished runs in a folder; InputError where there are none."""
+    found = sorted(path.parent for path in runs.glob("*/recipe.json") if not path.parent.name.startswith("."))
+    if not found:
+        raise InputError(f"there is no finished run in {runs}: `reidkit train` or `reidkit course` makes one.")
+    return found
+
+
+def line(name: str, paths: Sequence[Path]) -> str:
+    """What was drawn, in one line."""
+    return (
+        f"{name}: {', '.join(dict.fromkeys(path.stem for path in paths))} in {paths[0].parent}"
+        if paths
+        else f"{name}: nothing"
+    )
+
+
+def data_of(run: Run) -> tuple[pd.DataFrame, Attributes | None]:
+    """The images a run was trained on, read again, and the attributes of their people where they are known."""
+    about = json.loads((run.folder / "environment.json").read_text())
+    images = read_images(run.recipe.dataset, about["root"] or None, fold=run.recipe.fold)
+    try:
+        return images, read_attributes(run.recipe.dataset, images.attrs["root"], fold=run.recipe.fold)
+    except InputError:
+        return images, None
+
+
+# --- a data set ----------------------------------------------------------------------------------------------
+
+
+def data_figures(images: pd.DataFrame, labels: Attributes | None, folder: Path) -> list[Path]:
+    """Statistics of a data set (001 Figure 4, 003 Tables 1 and 2)."""
+    name = images.attrs["dataset"]
+    about = {"data set": name, "fold": images.attrs["fold"], "commit": git_state()}
+    paths = [tables.save(statistics(images), "statistics", folder, about, caption=f"{name}: images, people, cameras")]
+    figure, (left, right) = split_axes()
+    plots.images_per_person(images[images["split"] == "train"], left)
+    plots.images_per_camera(images, right)
+    paths.append(plots.save(figure, "images", folder, about))
+    if labels is not None:
+        shares = imbalance(labels)
+        paths.append(plots.save(plots.imbalance(shares), "imbalance", folder, about))
+        caption = f"{name}: the attributes of the training people"
+        paths.append(tables.save(shares, "imbalance-table", folder, about, caption=caption, digits=2))
+        caption = f"{name}: the attributes of each half of the body, with the number of their classes"
+        paths.append(tables.save(halves(labels), "halves", folder, about, caption=caption))
+    plt.close("all")
+    return paths
+
+
+def split_axes() -> tuple[Figure, np.ndarray]:
+    """A figure with two panels beside each other."""
+    plots.use_style()
+    return plt.subplots(1, 2, figsize=(7.2, 2.6))
+
+
+def statistics(images: pd.DataFrame) -> pd.DataFrame:
+    """Images, people, cameras and images a person of every split; distractors and junk are images of nobody."""
+    rows = []
+    for split, part in images.groupby("split", sort=False):
+        people = part[is_person(part)]
+        n = people["pid"].nunique()
+        rows.append(
+            (
+                split,
+                len(part),
+                n,
+                part["camid"].nunique(),
+                len(people) / n if n else float("nan"),
+                len(part) - len(people),
+            )
+        )
+    return pd.DataFrame(rows, columns=["split", "images", "people", "cameras", "images a person", "of nobody"])
+
+
+def halves(labels: Attributes) -> pd.DataFrame:
+    """The attributes of the upper and the lower half of the body, as paper 003 groups them."""
+    rows = []
+    for part, lower in (("upper", False), ("lower", True)):
+        own = [task for task in labels.schema.tasks if is_lower(task.name) == lower]
+        rows.append((part, len(own), ", ".join(f"{task.name} ({len(task.classes)})" for task in own)))
+    return pd.DataFrame(rows, columns=["half", "attributes", "which"])
+
+
+# --- a run ---------------------------------------------------------------------------------------------------
+
+
+def run_figures(run: Run, images: pd.DataFrame, labels: Attributes | None, folder: Path) -> list[Path]:
+    """What the papers show of one system: lists, curves, distances, training; attributes where it answers them."""
+    plan = run.recipe
+    commit = json.loads((run.folder / "environment.json").read_text())["git"]
+    about = {"run": run.folder.name, "system": plan.system, "data set": plan.dataset, "fold": plan.fold}
+    about |= {"seed": plan.seed, "commit": commit}
+    query, gallery = (features_of(run, images, split) for split in ("query", "gallery"))
+    scores = score(query, gallery, plan.metric)
+    ranking = rank_features(query, gallery, plan.metric)
+    compared = thresholds.compare_features(query, gallery, plan.metric)
+    pairs = thresholds.pairs(compared)
+    mean = float(np.nanmean(thresholds.mean_threshold(compared)))
+    title = f"{plan.system} on {plan.dataset}: mAP {scores.mAP:.1f}, rank-1 {scores.rank1:.1f}"
+    figures: dict[str, Figure | Axes] = {
+        "ranked": plots.strips(ranking, query.table, gallery.table, easy_to_hard(scores)),  # 000 5, 002 7, 003 3, 004 3
+        "cmc": plots.cmc({title: scores.cmc}),
+        "distances": plots.distance_fits(pairs, thresholds.fit_gaussians(pairs), {"mean": mean}),  # 001 3
+    }
+    if len(run.history):
+        figures["training"] = training(run.history, [task.name for task in run.tasks])
+    paths = []
+    if getattr(run.network, "tasks", None) and labels is not None:
+        labels = labels.only(task.name for task in run.tasks)
+        said = tuple(answers(run, part.table, labels) for part in (query, gallery))
+        truth = labels.of(query.table["pid"])
+        figures["attributes"] = plots.attribute_examples(
+            said[0], truth, examples(said[0], truth), mixed(truth)
+        )  # 003 4
+        before_after, rows = filtered(ranking, said)
+        if rows:
+            figures["filter"] = plots.strips(before_after, query.table.iloc[rows], gallery.table, range(4))  # 002 8
+            mark(figures["filter"], ("whole list", "filtered") * 2)
+        table = beside_published(plan.system, attribute_scores(truth, said[0].classes, run.tasks))
+        caption = f"{title}; attributes of the queries, %"
+        paths.append(tables.save(table, "attribute-table", folder, about, caption=caption))  # 002 4, 003 6 and 7
+    paths = [plots.save(figure, name, folder, about) for name, figure in figures.items()] + paths
+    plt.close("all")
+    return paths
+
+
+SHARES = ("accuracy", "answers", "active", "wrong")  # what systems watch beside their losses, from 0 to 1
+OTHERS = ("positive", "negative", "distance", "length", "sigma_")  # and in units of their own
+CLOCK = ("epoch", "lr", "seconds", "images_per_second")
+
+
+def training(history: pd.DataFrame, tasks: Sequence[str]) -> Figure:
+    """Losses, shares and the rest of a training over its epochs, a panel each; losses of many tasks as their sum."""
+    own = [name for name in tasks if name in history]
+    table = history.drop(columns=[name for name in history if name in own or name.removeprefix("val_") in own])
+    if own:
+        table["all tasks"] = history[own].sum(axis=1)
+    panels: dict[str, list[str]] = {"Losses": [], "Shares": [], "Distances and weights": []}
+    for name in table.columns.difference(CLOCK, sort=False):
+        plain = name.removeprefix("val_")
+        kind = "Shares" if plain in SHARES else "Distances and weights" if plain.startswith(OTHERS) else "Losses"
+        panels[kind].append(name)
+    panels = {title: names for title, names in panels.items() if names}
+    plots.use_style()
+    figure, grid = plt.subplots(1, len(panels), figsize=(3.3 * len(panels), 2.8), squeeze=False)
+    for axes, (title, names) in zip(grid[0], panels.items(), strict=True):
+        plots.history(table, names, axes, title=title)
+    return figure
+
+
+def answers(run: Run, table: pd.DataFrame, labels: Attributes) -> Answers:
+    """What a run says about the attributes of a table's images."""
+    pixels = load(table, run.recipe.height, run.recipe.width, attributes=labels, people=())
+    return answer(run, pixels)
+
+
+def examples(said: Answers, truth: np.ndarray) -> list[int]:
+    """Four images from the one with most right answers to the one with fewest, at equal steps (ties: the first)."""
+    right = ((said.classes == truth) & (truth >= 0)).sum(1)
+    order = np.argsort(-right, kind="stable")
+    return [int(order[k]) for k in np.linspace(0, len(order) - 1, min(4, len(order))).round().astype(int)]
+
+
+def mixed(truth: np.ndarray) -> list[int]:
+    """The attributes to show, in their order: all, or those whose commonest class is least common."""
+    commonest = [
+        np.bincount(column[column >= 0], minlength=1).max() / max((column >= 0).sum(), 1) for column in truth.T
+    ]
+    return sorted(np.argsort(commonest, kind="stable")[:SHOWN].tolist())
+
+
+def filtered(ranking: Ranking, said: tuple[Answers, ...], places: int = 10) -> tuple[Ranking, list[int]]:
+    """The query that an attribute filter helps most and the one it costs most, each before and after.
+
+    Whoever differs in one of `FILTER` is left out; gain is counted in matches among the first places.
+
+    Returns:
+        a ranking of four rows, and the queries they belong to; no rows where the filter changes no query.
+    """
+    used = [t for t, task in enumerate(said[0].tasks) if task.name in FILTER] or [0]
+    out = (said[0].classes[:, None, used] != said[1].classes[None, :, used]).any(2)
+    after = leave_out(ranking, out)
+    gain = (after.match & after.keep)[:, :places].sum(1) - (ranking.match & ranking.keep)[:, :places].sum(1)
+    rows = [int(gain.argmax()), int(gain.argmin())] if gain.any() else []
+
+    def beside(before: np.ndarray, behind: np.ndarray) -> np.ndarray:
+        return np.stack([before[rows], behind[rows]], 1).reshape(-1, before.shape[1])
+
+    order = beside(ranking.order, after.order)
+    distance = beside(ranking.distance, after.distance)
+    match, keep = beside(ranking.match, after.match), beside(ranking.keep, after.keep)
+    four = Ranking(order, distance, match, keep, ranking.rule, ranking.metric)
+    return four, [row for row in rows for _ in range(2)]
+
+
+def mark(figure: Figure | Axes, words: Sequence[str]) -> None:
+    """Write a word to the left of every row of a figure of ranked lists."""
+    assert isinstance(figure, Figure)
+    columns = len(figure.axes) // len(words)
+    for axes, word in zip(figure.axes[::columns], words, strict=True):
+        axes.set_ylabel(word, fontsize=8)
+
+
+OWN = {  # where a paper prints the attributes of its own system: table, row
+    "two_stage": ("Table 2", "Vanilla CE"),
+    "aanet": ("Table 4", "AANet-152"),
+    "part_multitask": ("Table 6", "Ours"),
+}
+
+
+def beside_published(system: str, scores: pd.DataFrame) -> pd.DataFrame:
+    """`metrics.attribute_scores` with the accuracy that the system's paper prints for each task (Market-1501)."""
+    table = scores.reset_index()
+    if system not in OWN:
+        return table
+    name, row = OWN[system]
+    rows = published(system, name)
+    rows = rows[(rows["row"] == row) & rows["metric"].str.startswith("accuracy/")]
+    known = dict(zip(rows["metric"].str.removeprefix("accuracy/"), rows["percent"], strict=True))
+    known["global"] = known.get("global", known.get("mean", known.get("average", float("nan"))))
+    return table.assign(published=[known.get(task, float("nan")) for task in table["task"]])
+
+
+# --- tables --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A table of a paper, and the rows of measured tables that answer its rows."""
+
+    system: str
+    table: str
+    source: str  # which measured tables: a pattern of file names
+    rows: dict[str, str] = field(default_factory=dict)  # the paper's row by the measured one
+    metrics: str = ""  # only those that begin so
+
+
+LOSSES = {"cross_entropy": "Vanilla CE", "weighted": "Weighted CE", "focal": "Focal", "alpha_focal": "AlphaFocal"}
+PRINTED = (
+    Printed(
+        "sharenet",
+        "Fig. 3",
+        "*-towncentre",
+        {"triplet-alexnet": "Triplet", **{f"sharenet-{i}": f"Sharenet-{i}" for i in (5, 6, 7)}},
+    ),
+    Printed(
+        "two_stage",
+        "Table 1",
+        "transfer-*",
+        {
+            "second stage without the first, cluster negatives": "without transfer learning",
+            "second stage with the first, cluster negatives": "with transfer learning",
+        },
+    ),
+    Printed("two_stage", "Table 2", "attributes-*", LOSSES, "accuracy/"),
+    Printed("two_stage", "Table 3", "attributes-*", LOSSES, "f1/"),
+    Printed(
+        "aanet",
+        "Table 3",
+        "ablations-aanet-*",
+        {
+            "global": "L_g",
+            "parts": "L_g+L_p",
+            "attributes": "L_g+L_p+L_a",
+            "uncertainty": "L_g+L_p+L_a, uncertainty",
+            "attention": "L_g+L_p+L_a+L_aa, uncertainty",
+        },
+    ),
+    Printed(
+        "part_multitask",
+        "Table 8",
+        "ablations-part_multitask-*",
+        {"ours": "Ours", **{row: f"Ours-{row}" for row in ("woID", "woAttr", "woIM", "woVM")}},
+    ),
+    Printed(
+        "inherent_code",
+        "Table 1",
+        "inherent_code-pku",
+        {
+            "set1": "set1: classification",
+            "set2": "set2: + compact",
+            "set3": "set3: + compact + scatter",
+            "triplet18": "ResNet18_htri",
+            "triplet50": "ResNet50_htri",
+        },
+    ),
+)
+
+
+def measured_tables(measured: Path, folder: Path) -> list[Path]:
+    """Every table of the papers that measured tables answer, and what became of the claims.
+
+    Each is a CSV with one number a row, Markdown and LaTeX with the published number beside the measured one, and a
+    figure: bars are measured, diamonds published.
+    """
+    paths = []
+    for printed in PRINTED:
+        for path in sorted(measured.glob(f"{printed.source}.csv")):
+            numbers = compared(long(path), printed)
+            if numbers.empty:
+                continue
+            dataset, name = (
+                path.stem.split("-")[-1],
+                f"{printed.system}-{slug(printed.table)}-{path.stem.split('-')[-1]}",
+            )
+            where = ", ".join(dict.fromkeys(published(printed.system, printed.table)["dataset"]))
+            caption = f"{printed.system}, {printed.table}: measured on {dataset}, published on {where}, %"
+            about = {"measured": path.name, "published": PAPERS[printed.system], "commit": git_state()}
+            paths.append(tables.save(numbers, name, folder, about, caption=caption, shown=wide(numbers)))
+            figure = bars(numbers, caption)
+            if figure is not None:
+                paths.append(plots.save(figure, name, folder, about))
+    answered = claims.check(measured)
+    about = {"measured": measured.name, "confidence": "95 %, paired differences", "commit": git_state()}
+    for name, shown in (("claims", claims.summary(answered)), ("claims-details", claims.details(answered))):
+        paths.append(tables.save(shown, name, folder, about, caption="What the papers claim, and what was measured"))
+    plt.close("all")
+    return paths
+
+
+def slug(text: str) -> str:
+    """A name for a file: "Table 1" is table1."""
+    return "".join(letter for letter in text.lower() if letter.isalnum())
+
+
+def long(path: Path) -> pd.DataFrame:
+    """A measured table with one number a row: row, metric (as `papers.published` calls it), value."""
+    table = pd.read_csv(path)
+    if "loss" not in table:
+        values = [name for name in ("rank1", "rank5", "rank10", "rank20", "mAP") if name in table]
+        return table.rename(columns={"system": "row"}).melt("row", values, "metric")
+    held_out = table[table["on"] == "validation"].rename(
+        columns={"accuracy": "accuracy/", "macro_f1": "f1/", "loss": "row"}
+    )
+    numbers = held_out.melt(["row", "task"], ["accuracy/", "f1/"], "metric")
+    return numbers.assign(metric=numbers["metric"] + numbers["task"]).drop(columns="task")
+
+
+def compared(numbers: pd.DataFrame, printed: Printed) -> pd.DataFrame:
+    """Mean, sample deviation and n of every number both sides have: row, metric, n, mean, deviation, published."""
+    numbers = numbers[numbers["row"].isin(list(printed.rows)) & numbers["metric"].str.startswith(printed.metrics)]
+    paper = published(printed.system, printed.table)
+    if numbers.empty:
+        return pd.DataFrame()
+    kept = numbers.groupby(["row", "metric"], sort=False)["value"].agg(["size", "mean", "std"]).reset_index()
+    kept.columns = ["row", "metric", "n", "mean", "deviation"]
+    kept["row"] = kept["row"].map(printed.rows)
+    beside = paper[["row", "metric", "percent"]].rename(columns={"percent": "published"})
+    found = kept.merge(beside, on=["row", "metric"], how="left")
+    order = {row: i for i, row in enumerate(paper["row"].drop_duplicates())}
+    return found.sort_values("row", key=lambda rows: rows.map(order), kind="stable").reset_index(drop=True)
+
+
+def wide(numbers: pd.DataFrame) -> pd.DataFrame:
+    """`compared` for reading: measured and published columns of every metric, or of every row where there are many."""
+    down, across = ("metric", "row") if numbers["metric"].nunique() > 6 else ("row", "metric")
+    measured, paper = {}, {}
+    for row in numbers.itertuples():
+        spread = f" ± {row.deviation:.1f}" if row.n > 1 else ""
+        key = (getattr(row, down).rpartition("/")[2], getattr(row, across))
+        measured[key] = f"{row.mean:.1f}{spread}"
+        paper[key] = "" if np.isnan(row.published) else f"{row.published:g}"
+    columns = list(dict.fromkeys(key[1] for key in measured))
+    lines = []
+    for name in dict.fromkeys(key[0] for key in measured):
+        cells = {down.replace("metric", "task"): name}
+        if down == "row":
+            cells["n"] = str(numbers.loc[numbers["row"] == name, "n"].max())
+        for column in columns:
+            cells[column] = measured.get((name, column), "")
+            cells[f"{column} (paper)"] = paper.get((name, column), "")
+        lines.append(cells)
+    table = pd.DataFrame(lines)
+    return table[[name for name in table if (table[name] != "").any()]]
+
+
+def bars(numbers: pd.DataFrame, title: str) -> Axes | None:
+    """`compared` as bars with the published numbers as diamonds: rows and metrics that the paper prints, if any."""
+    many = numbers["metric"].nunique() > 6
+    down, across = ("metric", "row") if many else ("row", "metric")
+    printed = numbers.dropna(subset="published")
+    if printed[down].nunique() < 2:
+        return None
+    numbers = numbers[numbers[down].isin(printed[down]) & numbers[across].isin(printed[across])]
+    sides = [numbers.pivot_table(index=down, columns=across, values=v, sort=False) for v in ("mean", "published")]
+    if many:
+        sides = [side.rename(index=lambda name: name.rpartition("/")[2]) for side in sides]
+    return plots.table_beside(*sides, xlabel="%", title=textwrap.fill(title, 60, break_on_hyphens=False))

@@ -1,0 +1,216 @@
+"""The report: what is drawn of a run, what stands beside the published numbers, and where it is from."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import fakes
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from reidkit import course, report
+from reidkit.attributes import MARKET, Task, read_attributes
+from reidkit.features import Answers
+from reidkit.images import InputError, read_images
+from reidkit.papers import published
+from reidkit.ranking import Ranking
+from reidkit.report import PRINTED
+from reidkit.systems import SYSTEMS
+from reidkit.train import Run, load_or_fit, recipe
+
+TINY: dict[str, Any] = {"height": 32, "width": 16, "precision": "32-true", "epochs": 1, "batch": 4}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A tiny network that answers attributes, trained for an epoch."""
+    monkeypatch.setattr("reidkit.train.build", fakes.tiny_backbone)
+    images = read_images("synthetic", fakes.synthetic(tmp_path / "synthetic"))
+    plan = recipe("two_stage", **TINY)
+    return load_or_fit(plan, *course.sets(plan, images), runs=tmp_path / "runs", progress=False, say=lambda _: None)
+
+
+def answers(*classes: list[int]) -> Answers:
+    """What a sure network says: a list of T classes an image."""
+    said = np.array(classes)
+    tasks = tuple(Task(f"task{t}", ("a", "b", "c"), ()) for t in range(said.shape[1]))
+    return Answers(tuple(torch.eye(3)[column] for column in said.T), tasks, pd.DataFrame({"pid": range(len(said))}))
+
+
+@pytest.mark.slow
+def test_a_run_and_its_data_are_drawn_and_say_where_they_come_from(run: Run, tmp_path: Path) -> None:
+    lines = list(report.draw([run.folder], tmp_path / "none", tmp_path / "out"))
+    assert [text.partition(":")[0] for text in lines] == ["data-synthetic", run.folder.name, "tables"]
+    own = tmp_path / "out" / run.folder.name
+    for name in ("ranked", "cmc", "distances", "training", "attributes"):
+        with Image.open(own / f"{name}.png") as image:
+            about = image.info["Description"]
+        assert all(word in about for word in (run.folder.name, "two_stage", "synthetic", "seed: 0", "commit: "))
+        assert b"/Subject" in (own / f"{name}.pdf").read_bytes()
+    assert f"run: {run.folder.name}" in (own / "attribute-table.tex").read_text()
+    table = pd.read_csv(own / "attribute-table.csv").set_index("task")
+    assert table.loc["gender", "published"] == 86.45 and table.loc["global", "published"] == 82.63
+    for name in ("statistics", "halves", "imbalance-table"):
+        assert "data set: synthetic" in (tmp_path / "out" / "data-synthetic" / f"{name}.md").read_text()
+    assert (tmp_path / "out" / "tables" / "claims.md").is_file()
+    assert not plt.get_fignums()  # nothing stays open
+
+
+def test_only_finished_runs_are_drawn(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no finished run"):
+        report.finished(tmp_path)
+    (tmp_path / "half").mkdir()
+    with pytest.raises(InputError):
+        list(report.draw([tmp_path / "half"], tmp_path, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_statistics_count_people_and_nobody() -> None:
+    images = pd.DataFrame(
+        {"pid": [1, 1, 2, 7, 7, 0, -1], "camid": [1, 2, 1, 1, 2, 3, 3], "split": ["train"] * 3 + ["gallery"] * 4}
+    )
+    images.attrs["dataset"] = "market1501"
+    train, gallery = report.statistics(images).itertuples(index=False, name=None)
+    assert train == ("train", 3, 2, 2, 1.5, 0) and gallery == ("gallery", 4, 1, 3, 2.0, 2)
+    empty = report.statistics(images[images["pid"] < 1])
+    assert empty["people"].tolist() == [0] and np.isnan(empty["images a person"][0])
+
+
+def test_every_attribute_is_of_one_half(tmp_path: Path) -> None:
+    labels = read_attributes("synthetic", fakes.synthetic(tmp_path / "synthetic"))
+    upper, lower = report.halves(labels).itertuples(index=False)
+    assert upper.attributes + lower.attributes == len(MARKET.tasks)
+    assert "downcolor (" in lower.which and "upcolor (" in upper.which
+
+
+def test_the_filter_shows_the_best_and_the_worst_query() -> None:
+    match = np.array([[0, 1, 1, 0], [1, 0, 1, 0], [1, 1, 0, 0]], bool)
+    order = np.tile(np.arange(4), (3, 1))
+    ranking = Ranking(order, np.tile(np.arange(4.0), (3, 1)), match, np.ones((3, 4), bool), "none", "cosine")
+    said = answers([0], [0], [1]), answers([1], [0], [0], [0])
+    found, rows = report.filtered(ranking, said, places=1)
+    assert rows == [0, 0, 1, 1]  # query 0 gains its match at the first place, query 1 loses it
+    assert found.order[0].tolist() == [0, 1, 2, 3] and found.order[1].tolist() == [1, 2, 3, 0]
+    assert found.match[1].tolist() == [True, True, False, False] and not found.match[3][0]
+    assert (found.keep.sum(1) == [4, 3, 4, 3]).all()
+    assert report.filtered(ranking, (answers([0], [0], [0]), answers([0], [0], [0], [0])))[1] == []
+
+
+def test_examples_go_from_right_to_wrong() -> None:
+    said = answers([0, 0], [1, 1], [0, 1], [1, 0], [0, 0])
+    truth = np.array([[0, 0], [0, 0], [0, 0], [0, -1], [0, -1]])
+    assert report.examples(said, truth) == [0, 2, 1, 3]  # of 2, 1, 1, 0, 0 right: at equal steps
+    assert len(report.examples(answers([0], [1]), np.zeros((2, 1), int))) == 2
+
+
+def test_attributes_shown_are_the_mixed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = np.array([[0, 0, -1, 1], [0, 1, -1, 0], [0, 1, -1, 1], [0, 0, 0, 1]])
+    assert report.mixed(truth) == [0, 1, 2, 3]
+    monkeypatch.setattr(report, "SHOWN", 2)
+    assert report.mixed(truth) == [1, 3]
+
+
+def test_a_long_list_of_losses_is_their_sum() -> None:
+    history = pd.DataFrame(
+        {"epoch": [1, 2], "lr": [0.1, 0.1], "seconds": [1, 1], "images_per_second": [9, 9], "hat": [1.0, 2.0]}
+        | {"bag": [3.0, 5.0], "accuracy": [0.5, 0.6], "val_loss": [4.0, 3.0], "val_hat": [1, 1], "positive": [7, 8]}
+    )
+    figure = report.training(history, ["hat", "bag"])
+    drawn = {axes.get_title(loc="left"): axes.get_legend_handles_labels()[1] for axes in figure.axes}
+    assert drawn == {
+        "Losses": ["val_loss", "all tasks"],
+        "Shares": ["accuracy"],
+        "Distances and weights": ["positive"],
+    }
+    assert figure.axes[0].lines[1].get_ydata().tolist() == [4, 7]  # type: ignore[union-attr]
+    plt.close(figure)
+
+
+def test_what_is_printed_exists_on_both_sides() -> None:
+    for printed in PRINTED:
+        paper = published(printed.system, printed.table)
+        assert set(printed.rows.values()) <= set(paper["row"])
+        rows = {row for row in printed.rows if "stage" not in row}  # those are rows of benchmarks/transfer.py
+        assert rows <= set(SYSTEMS[printed.system].VARIANTS)
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Path:
+    """A measured table of two rows over two splits, and four losses on one task and on all."""
+    rows = [
+        {"system": row, "dataset": "pku", "fold": fold, "seed": 0, "rank1": value, "mAP": value / 2}
+        for row, values in {"set1": (60.0, 70.0), "triplet18": (40.0, 40.0)}.items()
+        for fold, value in enumerate(values)
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "inherent_code-pku.csv", index=False)
+    losses = [
+        {
+            "task": t,
+            "loss": loss,
+            "on": on,
+            "fold": 0,
+            "seed": 0,
+            "accuracy": 50.0 + i + 9 * (on == "test"),
+            "macro_f1": 40,
+        }
+        for i, loss in enumerate(report.LOSSES)
+        for t in ("hat", "footwear", "age", "gender", "bag", "up", "global")
+        for on in ("validation", "test")
+    ]
+    pd.DataFrame(losses).to_csv(tmp_path / "attributes-viper.csv", index=False)
+    return tmp_path
+
+
+def test_measured_beside_published(measured: Path) -> None:
+    (printed,) = (p for p in PRINTED if p.system == "inherent_code")
+    table = report.compared(report.long(measured / "inherent_code-pku.csv"), printed)
+    assert list(dict.fromkeys(table["row"])) == ["ResNet18_htri", "set1: classification"]  # the paper's order
+    row = table.set_index(["row", "metric"]).loc[("set1: classification", "rank1")]
+    assert row.tolist() == [2, 65, pytest.approx(50**0.5), 67.3]
+    shown = report.wide(table).set_index("row")
+    assert shown.loc["set1: classification"].to_dict() == {
+        "n": "2", "rank1": "65.0 ± 7.1", "rank1 (paper)": "67.3", "mAP": "32.5 ± 3.5", "mAP (paper)": "51.5",
+    }  # fmt: skip
+    other = replace(printed, rows={"nobody": "set2: + compact"})
+    assert report.compared(report.long(measured / "inherent_code-pku.csv"), other).empty
+
+
+def test_tables_of_tasks_turn(measured: Path) -> None:
+    printed = next(p for p in PRINTED if p.table == "Table 2")
+    table = report.compared(report.long(measured / "attributes-viper.csv"), printed)
+    assert set(table["metric"]) == {
+        f"accuracy/{t}" for t in ("hat", "footwear", "age", "gender", "bag", "up", "global")
+    }
+    shown = report.wide(table).set_index("task")
+    assert shown.loc["hat", "Weighted CE"] == "51.0"  # the people held out, and one training has no deviation
+    assert shown.loc["hat", "Vanilla CE (paper)"] == "94.84" and shown.loc["footwear", "Vanilla CE (paper)"] == ""
+
+
+def test_all_tables_are_written(measured: Path, tmp_path: Path) -> None:
+    paths = report.measured_tables(measured, tmp_path / "tables")
+    names = {path.name for path in paths}
+    assert names == {
+        "inherent_code-table1-pku.csv", "inherent_code-table1-pku.png", "two_stage-table2-viper.csv",
+        "two_stage-table2-viper.png", "two_stage-table3-viper.csv", "two_stage-table3-viper.png", "claims.csv",
+        "claims-details.csv",
+    }  # fmt: skip
+    text = (tmp_path / "tables" / "inherent_code-table1-pku.tex").read_text()
+    assert r"65.0 $\pm$ 7.1 & 67.3" in text and re.search(
+        r"% measured: inherent_code-pku\.csv; published: .*2019", text
+    )
+    assert len(pd.read_csv(tmp_path / "tables" / "inherent_code-table1-pku.csv")) == 4  # one number a row
+
+
+def test_nothing_published_nothing_drawn() -> None:
+    table = pd.DataFrame({"row": ["a", "b"], "metric": "mAP", "n": 1, "mean": 1.0, "published": [np.nan, 2.0]})
+    assert report.bars(table, "one is no comparison") is None
+    axes = report.bars(table.assign(published=[3.0, 2.0]), "two are")
+    assert axes is not None and [t.get_text() for t in axes.get_yticklabels()] == ["a", "b"]
+    plt.close("all")
