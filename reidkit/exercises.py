@@ -478,6 +478,112 @@ def loss_of_image(p: np.ndarray, y: np.ndarray) -> float:
     return -np.log(right[known]).sum()
 
 
+# --- 06 ------------------------------------------------------------------------------------------------------
+
+
+@exercise(
+    "06",
+    "A channel of a map is 2, 5, 1, 4 from the top. What is the highest of the whole, the upper and the lower half?",
+    "Three numbers: of all four rows, of the first two, of the last two.",
+    "max(2, 5, 1, 4), max(2, 5), max(1, 4).",
+    mistakes=(
+        ((3, 3.5, 2.5), "Those are means: max pooling keeps the highest."),
+        ((5, 4, 5), "The halves are exchanged: rows count from the top."),
+        ((4, 4, 4), "The last row is not the highest everywhere."),
+    ),
+)
+def _halves() -> tuple[float, float, float]:
+    return max(2, 5, 1, 4), max(2, 5), max(1, 4)
+
+
+@exercise(
+    "06",
+    "Three losses are 8, 2 and 0.5. With the best uncertainties, what is the weight 1 / sigma^2 of each?",
+    "The best sigma^2 is 2 L.",
+    "1 / (2 * 8), and so on.",
+    mistakes=(
+        ((16, 4, 1), "That is sigma^2; the weight is one over it."),
+        ((1 / 8, 1 / 2, 2), "sigma^2 is 2 L, not L."),
+        ((0.5, 0.5, 0.5), "Those are the contributions L / sigma^2; the weights differ."),
+    ),
+)
+def _weights() -> tuple[float, float, float]:
+    return 1 / (2 * 8), 1 / (2 * 2), 1 / (2 * 0.5)
+
+
+@exercise(
+    "06",
+    "Write the cosine of two gradients `a` and `b`, arrays of one length.",
+    "It is their product divided by both lengths.",
+    "`a @ b` over `np.linalg.norm(a) * np.linalg.norm(b)`.",
+    mistakes=(
+        (lambda a, b: a @ b, "That grows with the gradients: divide by their lengths."),
+        (lambda a, b: a @ b / (a @ a * (b @ b)), "a @ a is the length squared: take the root."),
+        (lambda a, b: abs(a @ b) / np.linalg.norm(a) / np.linalg.norm(b), "The sign matters: below 0 they disagree."),
+    ),
+    cases=(
+        (np.array([3.0, 4.0]), np.array([4.0, 3.0])),
+        (np.array([1.0, 0.0, 2.0]), np.array([-2.0, 1.0, -1.0])),
+    ),
+)
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Product of two directions."""
+    return a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+
+
+# --- 07 ------------------------------------------------------------------------------------------------------
+
+
+@exercise(
+    "07",
+    "Two channels are 4 and 1 at a place, the classifier's row is (0.5, -2). What is the activation map there?",
+    "Weigh each channel with its number of the row, and add up.",
+    "0.5 * 4 - 2 * 1.",
+    mistakes=(
+        (4, "The second number is negative: this channel speaks against the class."),
+        (2, "Both channels count, also the one that speaks against."),
+        (2.5, "Multiply each channel with its own number."),
+    ),
+)
+def _place() -> float:
+    return 0.5 * 4 - 2 * 1
+
+
+@exercise(
+    "07",
+    "An activation map is 3, 1, 0 and -2 at its four places, and the bias is 1. What is the logit?",
+    "The logit is the mean of the map, plus the bias.",
+    "(3 + 1 + 0 - 2) / 4 + 1.",
+    mistakes=(
+        (3, "That is the sum plus the bias: the network takes the mean."),
+        (0.5, "The bias is missing."),
+        (4 / 4 + 1, "The place that speaks against the class counts as well."),
+    ),
+)
+def _logit() -> float:
+    return (3 + 1 + 0 - 2) / 4 + 1
+
+
+@exercise(
+    "07",
+    "Write the energy of a map `heat` (H, W) inside a mask `inside` (H, W), arrays of numbers and of True and False.",
+    "How much of the whole sum lies where the mask is True?",
+    "`heat[inside].sum()` over `heat.sum()`.",
+    mistakes=(
+        (lambda heat, inside: heat[inside].sum(), "A share: divide by the sum of the whole map."),
+        (lambda _, inside: inside.mean(), "That is the part's area, what a map without an opinion scores."),
+        (lambda heat, inside: heat[inside].mean() / heat.mean(), "Sums, not means: a small part holds little heat."),
+    ),
+    cases=(
+        (np.array([[1.0, 0.0], [2.0, 1.0]]), np.array([[False, False], [True, False]])),
+        (np.array([[0.2, 0.3, 0.5]]), np.array([[True, False, True]])),
+    ),
+)
+def energy(heat: np.ndarray, inside: np.ndarray) -> float:
+    """Share of a map's sum that lies on a part."""
+    return heat[inside].sum() / heat.sum()
+
+
 # --- 08 ------------------------------------------------------------------------------------------------------
 
 
@@ -589,3 +695,54 @@ def mutual(distance: np.ndarray, k: int) -> np.ndarray:
     """Who is among whose k nearest, and the other way round (N, N)."""
     near = distance <= np.sort(distance, 1)[:, k - 1 : k]
     return near & near.T
+
+
+# --- 10 ------------------------------------------------------------------------------------------------------
+
+
+@exercise(
+    "10",
+    "Differences over four splits are 1, 3, 2 and 2. What is their mean, and what their sample standard deviation?",
+    "The squared ways to the mean, added, divided by one less than their number; then the root.",
+    "The mean is 2; the squares are 1, 1, 0 and 0, divided by 3.",
+    mistakes=(
+        ((2, (2 / 4) ** 0.5), "The sample standard deviation divides by n - 1."),
+        ((2, 2 / 3), "That is the variance: take the root."),
+        ((2, (2 / 3) ** 0.5 / 2), "That is the standard error: no division by the root of n yet."),
+    ),
+)
+def _spread() -> tuple[float, float]:
+    d = np.array([1, 3, 2, 2])
+    return d.mean(), d.std(ddof=1)
+
+
+@exercise(
+    "10",
+    "40 comparisons, none of which is true. How many 95 % intervals leave out 0, on average?",
+    "Each of them does so in one case of twenty.",
+    "5 % of 40.",
+    mistakes=(
+        (38, "Those are the ones that contain 0."),
+        (0, "Chance alone moves some of them off 0."),
+        (1, "Half of them lie above, half below: both leave out 0."),
+    ),
+)
+def _lucky() -> float:
+    return 0.05 * 40
+
+
+@exercise(
+    "10",
+    "Write a verdict: 1 if the interval from `low` to `high` is above 0, -1 if it is below, else 0.",
+    "All of it is above 0 when its lower end is.",
+    "Look at `low > 0` and at `high < 0`.",
+    mistakes=(
+        (lambda _, high: 1 if high > 0 else -1, "An interval with 0 inside decides nothing."),
+        (lambda low, high: 1 if low + high > 0 else -1, "Not the middle: the whole interval must lie on one side."),
+        (lambda low, _: 1 if low > 0 else 0, "Below 0 is a verdict as well: reversed."),
+    ),
+    cases=((0.5, 2.0), (-1.0, 3.0), (-3.0, -0.2), (-2.0, 1.0)),
+)
+def verdict(low: float, high: float) -> int:
+    """Above, below, or undecided."""
+    return int(low > 0) - int(high < 0)

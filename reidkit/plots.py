@@ -684,8 +684,10 @@ def heats(
     names = ("image", *maps)
     height, width = pictures[0].shape[:2]
     columns, rows = (len(pictures), len(names)) if across else (len(names), len(pictures))
-    size = (0.85 * columns, (0.85 * height / width + 0.18) * rows + 0.25)
-    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    size = (0.85 * columns, (0.83 * height / width + 0.16) * rows + 0.15)
+    tight = {"w_pad": 0.01, "h_pad": 0.01, "wspace": 0, "hspace": 0}
+    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    figure.get_layout_engine().set(**tight)
     for i, (line, image) in enumerate(zip(grid.T if across else grid, pictures, strict=True)):
         for j, (axes, name) in enumerate(zip(line, names, strict=True)):
             axes.imshow(image, interpolation="nearest")
@@ -733,7 +735,39 @@ def localisation(table: pd.DataFrame, score: str = "energy", axes: Axes | None =
         axes.plot(part, at, "s" if method == "uniform" else "o", color=colour, mfc=face, markersize=5, label=method)
     axes.set_yticks(range(len(tasks)), tasks)
     meaning = {"energy": "heat inside the part, %", "pointing": "hottest pixel inside the part, % of the images"}
-    axes.set(xlabel=meaning[score], ylim=(len(tasks) - 0.5, -0.5), xlim=(-2, 102))
+    axes.set(xlabel=meaning[score], ylim=(len(tasks) - 0.5, -0.5), xlim=(-2, None))
     axes.grid(axis="x", alpha=0.3)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return axes
+
+
+# --- lesson 10: the report -----------------------------------------------------------------------------------
+
+
+def verdicts(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
+    """Every measured comparison of the papers' claims with its interval; colour and mark say what became of it.
+
+    Args:
+        table: `claims.check`.
+    """
+    table = table[table["n"] > 1].reset_index(drop=True)
+    axes = own_axes(axes, 7, 0.9 + 0.21 * len(table))
+    looks = {"held": (GREEN, "o"), "not seen": ("0.5", "s"), "reversed": (VERMILION, "D")}
+    for verdict, (colour, marker) in looks.items():
+        part = table[table["verdict"] == verdict]
+        reach = (part["difference"] - part["low"], part["high"] - part["difference"])
+        dots = {"fmt": marker, "color": colour, "markersize": 4.5, "label": verdict}
+        axes.errorbar(part["difference"], part.index, xerr=reach, elinewidth=1.4, **dots)
+    words = table["better"] + " > " + table["worse"] + ", " + table["metric"] + " (" + table["dataset"] + ")"
+    axes.set_yticks(range(len(table)), words, fontsize=7)
+    for first in table.index[table["system"].ne(table["system"].shift())]:
+        axes.axhline(first - 0.5, color="0.85", linewidth=0.8)
+        axes.text(1.01, first, table["system"][first], transform=axes.get_yaxis_transform(), va="center", fontsize=7)
+    axes.axvline(0, color="0.4", linewidth=0.8)
+    axes.set(
+        xlabel="difference, percentage points",
+        ylim=(len(table) - 0.5, -0.5),
+        title="What was claimed, and what was measured",
+    )
+    axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.6 / (0.9 + 0.21 * len(table))), ncol=3)
     return axes

@@ -77,7 +77,7 @@ def test_solutions_print_as_code_that_runs(capsys: pytest.CaptureFixture[str]) -
     for lesson, number in EVERY:
         exercises.solve(lesson, number)
         text = capsys.readouterr().out
-        assert text.startswith("def ") and "@" not in text
+        assert text.startswith("def ") and "@exercise" not in text
         room: dict = {"np": np}
         exec(compile(text, "solution", "exec"), room)
         own = next(value for name, value in room.items() if name not in ("np", "__builtins__"))
