@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -751,23 +752,23 @@ def verdicts(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
         table: `claims.check`.
     """
     table = table[table["n"] > 1].reset_index(drop=True)
-    axes = own_axes(axes, 7, 0.9 + 0.21 * len(table))
+    axes = own_axes(axes, 8, 1.1 + 0.24 * len(table))
     looks = {"held": (GREEN, "o"), "not seen": ("0.5", "s"), "reversed": (VERMILION, "D")}
     for verdict, (colour, marker) in looks.items():
         part = table[table["verdict"] == verdict]
         reach = (part["difference"] - part["low"], part["high"] - part["difference"])
         dots = {"fmt": marker, "color": colour, "markersize": 4.5, "label": verdict}
         axes.errorbar(part["difference"], part.index, xerr=reach, elinewidth=1.4, **dots)
-    words = table["better"] + " > " + table["worse"] + ", " + table["metric"] + " (" + table["dataset"] + ")"
-    axes.set_yticks(range(len(table)), words, fontsize=7)
+    claimed = table["better"] + " > " + table["worse"]
+    claimed = claimed.map(lambda text: textwrap.shorten(text, 40, placeholder=" ..."))
+    axes.set_yticks(range(len(table)), claimed + ", " + table["metric"] + " (" + table["dataset"] + ")", fontsize=7)
+    name = {"ha": "right", "fontsize": 7, "bbox": {"fc": "white", "ec": "none", "pad": 1}}
     for first in table.index[table["system"].ne(table["system"].shift())]:
         axes.axhline(first - 0.5, color="0.85", linewidth=0.8)
-        axes.text(1.01, first, table["system"][first], transform=axes.get_yaxis_transform(), va="center", fontsize=7)
+        axes.text(0.995, first, table["system"][first], transform=axes.get_yaxis_transform(), **name)
     axes.axvline(0, color="0.4", linewidth=0.8)
-    axes.set(
-        xlabel="difference, percentage points",
-        ylim=(len(table) - 0.5, -0.5),
-        title="What was claimed, and what was measured",
-    )
-    axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.6 / (0.9 + 0.21 * len(table))), ncol=3)
+    widest = 1.15 * table["difference"].abs().max()  # an interval of two pairs may reach far beyond the picture
+    axes.set(xlabel="difference, percentage points", xlim=(-widest, widest), ylim=(len(table) - 0.5, -0.5))
+    axes.set_title("What was claimed, and what was measured")
+    axes.legend(loc="lower left")
     return axes
