@@ -178,9 +178,9 @@ def _degrees(orientation: int) -> int:
 # --- images and rankings -------------------------------------------------------------------------------------
 
 
-def show_image(axes: Axes, path: str, *, frame: str | None = None, title: str = "") -> None:
-    """One image without ticks, with a coloured frame and a small title."""
-    axes.imshow(picture(path), interpolation="nearest")
+def show_image(axes: Axes, image: str | np.ndarray, *, frame: str | None = None, title: str = "") -> None:
+    """One image, a file or (H, W, 3), without ticks, with a coloured frame and a small title."""
+    axes.imshow(picture(image) if isinstance(image, str) else image, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -227,6 +227,47 @@ def strips(
             found = gallery.iloc[ranking.order[q, k]]
             title = f"{'✓' if hit else '✗'} {ranking.distance[q, k]:.2f}\n{found.pid}, cam {found.camid}"
             show_image(axes, found.path, frame=GREEN if hit else VERMILION, title=title)
+    return figure
+
+
+def retrieved(
+    query: np.ndarray,
+    images: Sequence[np.ndarray],
+    titles: Sequence[str],
+    ranking: Ranking,
+    threshold: float,
+    *,
+    title: str = "",
+    known: bool = True,
+) -> Figure:
+    """One query's list in lines of ten, and the distances of its whole gallery below.
+
+    Args:
+        query: (H, W, 3). images: the first of the list. titles: of the images. ranking: one row.
+        threshold: images beyond it are faded. known: whether it is known who the query is, so that frames have a sense.
+    """
+    use_style()
+    lines = max(1, -(-len(images) // 10))
+    figure = plt.figure(figsize=(8.6, 1.75 * lines + 2.1))
+    grid = figure.add_gridspec(lines + 1, 11, height_ratios=[*[1.75] * lines, 1.6])
+    show_image(figure.add_subplot(grid[0, 0]), query, frame=BLACK, title="query")
+    for k, (image, text) in enumerate(zip(images, titles, strict=True)):
+        axes = figure.add_subplot(grid[k // 10, 1 + k % 10])
+        frame = (GREEN if ranking.match[0, k] else VERMILION) if known else None
+        show_image(axes, image, frame=frame, title=text)
+        if ranking.distance[0, k] > threshold:
+            axes.images[0].set_alpha(0.4)
+    axes = figure.add_subplot(grid[lines, 1:])
+    kept, hit = ranking.keep[0], ranking.match[0]
+    bins = list(np.linspace(ranking.distance[0][kept].min(), ranking.distance[0][kept].max(), 50)) if kept.any() else 1
+    for which, colour, name in ((kept & ~hit, ORANGE, "others"), (kept & hit, BLUE, "same person")):
+        if which.any():
+            label = f"{name} ({which.sum():,})"
+            axes.hist(ranking.distance[0][which], bins=bins, density=True, alpha=0.6, color=colour, label=label)
+    axes.axvline(threshold, color=BLACK, label=f"threshold {threshold:.3f}")
+    axes.set(xlabel=f"{ranking.metric} distance", ylabel="density", yticks=[])
+    axes.legend(fontsize=7)
+    figure.suptitle(title, fontsize=7, x=0.01, ha="left")
     return figure
 
 

@@ -1,0 +1,767 @@
+"""The retrieval browser: one query, its ranked list, and every knob that changes it.
+
+`Search` holds the descriptors and answers questions, without any widget; `Browser` shows what it answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as ipw
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from .. import plots, thresholds
+from ..attention import attribute_maps, merged_map, pair_maps
+from ..data import load, standardise
+from ..features import Features, answers_of, describe, features_of, images_of
+from ..images import InputError
+from ..metrics import average_precision, evaluate, evaluate_distance
+from ..plots import BLUE, ORANGE
+from ..ranking import (
+    Fill,
+    Labels,
+    Ranking,
+    differences,
+    features_pair,
+    is_small,
+    labels_of,
+    leave_out,
+    products,
+    ranking_of,
+)
+from ..search import rerank
+from ..train import Run, load_run
+from . import view
+
+SAMPLE = 100  # queries from which the range of distances is read
+MERGED = "all (merged)"
+
+
+# --- what is asked, what is found -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A picture of one's own in the place of a query."""
+
+    path: str
+    descriptor: Tensor  # (1, D)
+    name: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """A query and all that decides its list; `query` is a row of the query table."""
+
+    query: int | Guest
+    metric: str = "euclidean"
+    rule: str = "market1501"
+    rerank: tuple[int, int, float] | None = None  # k1, k2, lambda
+    agree: tuple[str, ...] = ()  # attributes in which an image must agree with the query
+    differ: int | None = None  # in how many attributes it may differ at most
+
+
+@dataclass(frozen=True)
+class Found:
+    """The list of one query."""
+
+    ranking: Ranking  # one row
+    n_match: int  # matches that the rule leaves in, before any filter
+
+    @property
+    def n(self) -> int:
+        """Images in the list."""
+        return int(self.ranking.keep[0].sum())
+
+    @property
+    def ap(self) -> float:
+        """Average precision in percent; a match that the filter took counts as missed. NaN without a match."""
+        if not self.n_match:
+            return float("nan")
+        places = 1 + np.flatnonzero(self.ranking.match[0])
+        return 100 * average_precision(places) * len(places) / self.n_match if len(places) else 0.0
+
+    def within(self, threshold: float) -> tuple[int, float, float]:
+        """Images at most that far, and their precision and recall in percent (NaN where there is nothing to count)."""
+        near = self.ranking.keep[0] & (self.ranking.distance[0] <= threshold)
+        hits, n = int((self.ranking.match[0] & near).sum()), int(near.sum())
+        return n, 100 * hits / n if n else np.nan, 100 * hits / self.n_match if self.n_match else np.nan
+
+
+class Search:
+    """Described queries and gallery, asked one query at a time.
+
+    The distances of one query are those of `ranking.rank` for all of them, by the same arithmetic; what depends on the
+    gallery alone is computed once a metric.
+    """
+
+    def __init__(
+        self, query: Features, gallery: Features, *, run: Run | None = None, reader: Run | None = None
+    ) -> None:
+        """Nothing is computed yet.
+
+        Args:
+            run: describes pictures of one's own and shows what makes two images alike; None: neither.
+            reader: answers attributes; None: `run`, if it does.
+        """
+        own = reader or run
+        self.query, self.gallery, self.run = query, gallery, run
+        self.reader = own if own is not None and getattr(own.network, "tasks", None) else None
+        self.tasks = self.reader.tasks if self.reader else ()
+        self._about = labels_of(query, gallery)
+        self._fills: dict[str, Fill] = {}
+        self._reranked: tuple[Any, np.ndarray] | None = None
+        self._heat: dict[tuple[str, str], np.ndarray] = {}
+
+    @property
+    def has_cameras(self) -> bool:
+        """Whether it is known which camera took what."""
+        cameras = self._about["query_camids"], self._about["gallery_camids"]
+        return all(len(camids) and (camids >= 0).any() for camids in cameras)
+
+    def _fill(self, metric: str) -> Fill:
+        if not len(self.gallery):
+            raise InputError("the gallery has no images, so there is nothing to find: give one with images.")
+        if metric not in self._fills:
+            asked = self.query.descriptor if len(self.query) else self.gallery.descriptor[:1]
+            q, g = features_pair(asked, self.gallery.descriptor, metric)
+            self._fills[metric] = differences(g, metric) if is_small(q, g) else products(q, g, metric)
+        return self._fills[metric]
+
+    def distances(self, question: Question) -> np.ndarray:
+        """Distances of one query to the gallery, (1, G)."""
+        own = question.query
+        if question.rerank is not None:
+            if isinstance(own, int):
+                return self._rerank(question)[own : own + 1]
+            return self._once(own.descriptor, question)
+        fill = self._fill(question.metric)
+        descriptor = self.query.descriptor[own : own + 1] if isinstance(own, int) else own.descriptor
+        exact = is_small(self.query.descriptor if len(self.query) else descriptor, self.gallery.descriptor)
+        out = torch.empty(1, len(self.gallery), dtype=torch.float64 if exact else torch.float32)
+        fill(descriptor, out)
+        return out.numpy()
+
+    def _once(self, query: Tensor, question: Question) -> np.ndarray:
+        assert question.rerank is not None
+        k1, k2, weight = question.rerank
+        found = rerank(query, self.gallery.descriptor, k1, k2, weight, question.metric, progress=False)
+        return found.numpy()
+
+    def _rerank(self, question: Question) -> np.ndarray:
+        """Re-ranked distances of all queries (Q, G), kept until other numbers are asked for."""
+        key = question.metric, question.rerank
+        if self._reranked is None or self._reranked[0] != key:
+            self._fill(question.metric)  # refuses an empty gallery
+            self._reranked = key, self._once(self.query.descriptor, question)
+        return self._reranked[1]
+
+    def find(self, question: Question) -> Found:
+        """The whole list of one query.
+
+        Raises:
+            InputError: an empty gallery, no query, a filter where no network answers attributes.
+        """
+        distance, own, about = self.distances(question), question.query, self._about
+        if isinstance(own, int):
+            asked = {name: about[f"query_{name}"][own : own + 1] for name in ("pids", "camids", "ids")}
+        else:
+            asked = {"pids": np.array([-2]), "camids": np.array([-1]), "ids": np.array([-1])}  # nobody, nowhere
+        labels = Labels(
+            asked["pids"], about["gallery_pids"], asked["camids"], about["gallery_camids"],
+            asked["ids"], about["gallery_ids"],
+        )  # fmt: skip
+        rule = question.rule if isinstance(own, int) else "none"
+        metric = question.metric + (", re-ranked" if question.rerank else "")
+        ranking = ranking_of([(slice(0, 1), distance)], labels, metric, rule, None)
+        n_match = int(ranking.match.sum())
+        if question.agree or question.differ is not None:
+            ranking = leave_out(ranking, self._misfits(question)[None])
+        return Found(ranking, n_match)
+
+    def _misfits(self, question: Question) -> np.ndarray:
+        """Gallery images (G,) that the attribute filter takes out."""
+        said = self.answers_of_query(question.query)
+        differs = self.gallery_answers != said  # (G, T)
+        names = [task.name for task in self.tasks]
+        out = differs[:, [names.index(name) for name in question.agree]].any(1)
+        return out if question.differ is None else out | (differs.sum(1) > question.differ)
+
+    @cached_property
+    def gallery_answers(self) -> np.ndarray:
+        """What the network says about every gallery image, (G, T) classes."""
+        return answers_of(self._asked_reader, self.gallery.table).classes
+
+    def answers_of_query(self, query: int | Guest) -> np.ndarray:
+        """What it says about one query, (T,) classes."""
+        return answers_of(self._asked_reader, _row(self.path(query))).classes[0]
+
+    @property
+    def _asked_reader(self) -> Run:
+        if self.reader is None:
+            raise InputError(
+                "this run answers no attributes, so there is neither a filter nor an overlay: give the run of a system "
+                "that learns them as reader=..."
+            )
+        return self.reader
+
+    def path(self, query: int | Guest) -> str:
+        """The image file of a query."""
+        return str(self.query.table["path"].iloc[query]) if isinstance(query, int) else query.path
+
+    def guest(self, path: str, name: str) -> Guest:
+        """A picture of one's own, described.
+
+        Raises:
+            InputError: no run to describe it with, a file that is no picture.
+        """
+        if self.run is None:
+            raise InputError("without a run nothing can describe a picture of your own: start with browse(run).")
+        rows = load(_row(path), self.run.recipe.height, self.run.recipe.width, people=())
+        return Guest(path, describe(self.run.network, rows, self.run.recipe).descriptor, name)
+
+    def hardest(self, question: Question) -> np.ndarray:
+        """Queries (Q,) by average precision, the lowest first, those without any match last; without the filter."""
+        if question.rerank is None:
+            scores = evaluate(
+                self.query.descriptor,
+                self.gallery.descriptor,
+                **self._about,
+                metric=question.metric,
+                rule=question.rule,
+            )
+        else:
+            scores = evaluate_distance(self._rerank(question), **self._about, rule=question.rule)
+        return np.argsort(scores.per_query, kind="stable")  # NaN stands last
+
+    def spread(self, question: Question) -> tuple[float, float, float]:
+        """Lowest, highest and equal-error distance of some queries: the range of a threshold and where it starts."""
+        if not len(self.query):
+            found = self.distances(question)
+            return float(found.min()), float(found.max()), float(np.median(found))
+        some = np.unique(np.linspace(0, len(self.query) - 1, min(SAMPLE, len(self.query))).astype(int))
+        parts = [self.distances(Question(int(i), question.metric, rerank=question.rerank)) for i in some]
+        distance = np.concatenate(parts)
+        about = {name: part[some] if name.startswith("query") else part for name, part in self._about.items()}
+        try:
+            pairs = thresholds.pairs(thresholds.compare_distance(distance, **about, rule=question.rule), limit=10**6)
+            middle = thresholds.eer(pairs).threshold
+        except InputError:  # nobody of these queries has a match: any place will do
+            middle = float(np.median(distance))
+        return float(distance.min()), float(distance.max()), middle
+
+    def heat(self, paths: Sequence[str], task: str) -> list[np.ndarray]:
+        """Where the network sees an attribute, or all of them merged, in each image: maps (H, W) from 0 to 1, kept."""
+        network: Any = self._asked_reader.network
+        method = "cam" if hasattr(network, "evidence") else "gradcam"
+        new = [path for path in dict.fromkeys(paths) if (path, task) not in self._heat]
+        if new:
+            pixels = self._pixels(new, self._asked_reader)
+            maps = merged_map(network, pixels) if task == MERGED else attribute_maps(network, pixels, task, method)
+            if len(self._heat) > view.KEPT:
+                self._heat.clear()
+            self._heat |= {(path, task): m.cpu().numpy() for path, m in zip(new, maps, strict=True)}
+        return [self._heat[path, task] for path in paths]
+
+    def alike(self, first: str, second: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """What makes two images alike, a map (H, W) in each; None for a system without maps."""
+        if self.run is None or not hasattr(self.run.network, "backbone"):
+            return None
+        one, two = pair_maps(self.run.network, *(self._pixels([path], self.run) for path in (first, second)))
+        return one[0].numpy(), two[0].numpy()
+
+    @staticmethod
+    def _pixels(paths: Sequence[str], run: Run) -> Tensor:
+        """Images (B, 3, H, W) as a network reads them."""
+        rows = load(_row(*paths), run.recipe.height, run.recipe.width, people=())
+        return standardise(rows.pixels.to(next(run.network.parameters()).device))
+
+
+def _row(*paths: str) -> pd.DataFrame:
+    """A table of images nobody has named."""
+    return pd.DataFrame({"path": list(paths), "pid": 0, "camid": -1, "split": "query", "frame": -1, "orientation": -1})
+
+
+# --- the widget -----------------------------------------------------------------------------------------------------
+
+WRAP = {"display": "flex", "flex_flow": "row wrap", "align_items": "flex-start"}
+FIELD = {"width": "290px"}
+LABEL = {"description_width": "96px"}
+
+
+def control(kind: Any, description: str, **given: Any) -> Any:
+    """A control with its words in front, all of one width."""
+    return kind(description=description, layout=ipw.Layout(**FIELD), style=LABEL, **given)
+
+
+def column(title: str, *parts: ipw.Widget) -> ipw.VBox:
+    """Controls under a heading."""
+    heading = ipw.HTML(f'<div class="reidkit"><b>{title}</b></div>')
+    return ipw.VBox([heading, *parts], layout=ipw.Layout(margin="4px 18px 4px 0", width="300px"))
+
+
+class Browser(ipw.VBox):
+    """Ask a gallery with your own eyes: `browse(run)` makes one.
+
+    Every control is an attribute (`query`, `top`, `metric`, ...): set its `.value` to drive the browser from code.
+    """
+
+    def __init__(
+        self,
+        query: Features,
+        gallery: Features,
+        *,
+        run: Run | None = None,
+        reader: Run | None = None,
+        figures: Path | str = "figures",
+    ) -> None:
+        """Show the first query.
+
+        Args:
+            query, gallery: described images. run, reader: see `Search`. figures: folder of saved views.
+        """
+        self.search = Search(query, gallery, run=run, reader=reader)
+        self.figures = Path(figures)
+        self.found: Found | None = None
+        self.question: Question | None = None
+        self._listed = np.arange(len(query))  # rows of the query table in the order of the slider
+        self._guest: Guest | None = None
+        self._uploads = tempfile.TemporaryDirectory(prefix="reidkit")
+        self._quiet = False
+        self._build(query, gallery, run)
+        super().__init__(self._arranged())
+        self.add_class("reidkit-app")
+        self._listen()
+        with self._guarded():
+            self._rescale()
+            self.refresh()
+
+    # controls
+
+    def _build(self, query: Features, gallery: Features, run: Run | None) -> None:
+        tasks = [task.name for task in self.search.tasks]
+        n, rule = len(query), gallery.table.attrs.get("rule", "market1501")
+        self._loose = "same_image" if rule == "same_image" else "none"  # without the camera rule
+        pids, camids = (sorted(set(query.table[name].tolist())) for name in ("pid", "camid"))
+        own = run.recipe.metric if run else "euclidean"
+        metrics = list(dict.fromkeys([own, "euclidean", "cosine"]))
+        self.query = control(ipw.IntSlider, "query", min=1, max=max(n, 1), value=1, disabled=not n)
+        self.person = control(ipw.Dropdown, "person", options=[("any", None), *((str(p), p) for p in pids)])
+        self.camera = control(ipw.Dropdown, "camera", options=[("any", None), *((str(c), c) for c in camids)])
+        self.order = control(ipw.Dropdown, "order", options=["as listed", "hardest first"])
+        self.random = ipw.Button(description="Random query", disabled=not n)
+        self.upload = ipw.FileUpload(
+            accept="image/*", description="Upload image", icon="", layout=ipw.Layout(width="auto"), disabled=run is None
+        )
+        self.top = control(ipw.IntSlider, "show first", min=1, max=100, value=20)
+        self.metric = control(ipw.Dropdown, "metric", options=metrics)
+        self.same_camera = ipw.Checkbox(
+            description="leave out the query's own camera", indent=False,
+            value=rule == "market1501" and self.search.has_cameras, disabled=not self.search.has_cameras,
+        )  # fmt: skip
+        self.rerank = ipw.Checkbox(description="re-rank by common neighbours", indent=False, disabled=not n)
+        self.k1 = control(ipw.BoundedIntText, "k1", min=1, max=200, value=20, continuous_update=False)
+        self.k2 = control(ipw.BoundedIntText, "k2", min=1, max=100, value=6, continuous_update=False)
+        self.weight = control(ipw.FloatSlider, "lambda", min=0, max=1, step=0.05, value=0.3, continuous_update=False)
+        self.threshold = ipw.FloatSlider(
+            description="threshold", min=0, max=1, step=0.01, readout_format=".3f",
+            layout=ipw.Layout(width="360px"), style=LABEL,
+        )  # fmt: skip
+        self.agree = control(
+            ipw.SelectMultiple, "must agree in", options=tasks, rows=min(6, max(len(tasks), 2)), disabled=not tasks
+        )
+        self.differ = control(
+            ipw.IntSlider, "may differ in", min=0, max=max(len(tasks), 1), value=max(len(tasks), 1), disabled=not tasks
+        )
+        self.overlay = control(
+            ipw.Dropdown, "attention", options=["none", *tasks, *([MERGED] if tasks else [])], disabled=not tasks
+        )
+        self.pick = control(ipw.BoundedIntText, "compare place", min=0, max=self.top.value, value=0)
+        self.save = ipw.Button(description="Save figure")
+        self.query.add_class("reidkit-query-number")
+        self.pick.add_class("reidkit-place")
+        self.strip, self.grid, self.histogram, self.pair, self.status, self.message = (ipw.HTML() for _ in range(6))
+        self.grid.layout = ipw.Layout(flex="1 1 420px", width="auto", min_width="300px")
+
+    def _arranged(self) -> list[ipw.Widget]:
+        silent = "" if self.search.tasks else "This run answers no attributes: filter and attention are off."
+        side = ipw.VBox([self.histogram, self.threshold], layout=ipw.Layout(flex="0 0 auto", width="380px"))
+        rows = [
+            column("Query", self.person, self.camera, self.order, ipw.HBox([self.random, self.upload])),
+            column("Ranking", self.top, self.metric, self.same_camera, self.rerank, self.k1, self.k2, self.weight),
+            column("Attributes", ipw.HTML(view.note(silent)), self.agree, self.differ, self.overlay),
+            column("A pair, and the picture", self.pick, self.save),
+        ]
+        return [
+            ipw.HTML(view.STYLE), ipw.HBox([self.query], layout=ipw.Layout(**WRAP)), self.strip, self.status,
+            self.message, ipw.HBox([self.grid, side], layout=ipw.Layout(**WRAP)), self.pair,
+            ipw.HBox(rows, layout=ipw.Layout(**WRAP)),
+        ]  # fmt: skip
+
+    def _listen(self) -> None:
+        def on(names: str, react: Any) -> None:
+            for name in names.split():
+                getattr(self, name).observe(lambda change: self._react(react, change), "value")
+
+        on("person camera order", self._relist)
+        on("query", self._query_chosen)
+        on("upload", self._uploaded)
+        on("metric same_camera rerank k1 k2 weight", self._redistance)
+        on("top threshold agree differ overlay", lambda _: self.refresh())
+        on("pick", lambda _: self._compare())
+        self.random.on_click(lambda _: self._react(self._draw, None))
+        self.save.on_click(lambda _: self._react(self._save, None))
+
+    def _react(self, how: Any, change: Any) -> None:
+        if not self._quiet:
+            with self._guarded():
+                how(change)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Wrong input is told in its place, and the browser lives on."""
+        self.message.value = ""
+        try:
+            yield
+        except InputError as error:
+            self.message.value = view.note(str(error))
+
+    @contextmanager
+    def _silently(self) -> Iterator[None]:
+        """Controls may be set without anything being recomputed."""
+        before, self._quiet = self._quiet, True
+        try:
+            yield
+        finally:
+            self._quiet = before
+
+    # what the controls say
+
+    def asked(self) -> Question:
+        """The question that the controls ask now.
+
+        Raises:
+            InputError: there is neither a query nor a picture of one's own.
+        """
+        if self._guest is None and not len(self._listed):
+            raise InputError("no query fits this person and camera: choose others, or upload a picture.")
+        n = len(self.search.tasks)
+        return Question(
+            self._guest or int(self._listed[self.query.value - 1]),
+            self.metric.value,
+            "market1501" if self.same_camera.value else self._loose,
+            (self.k1.value, self.k2.value, self.weight.value) if self.rerank.value else None,
+            tuple(self.agree.value),
+            self.differ.value if self.differ.value < n else None,
+        )
+
+    # what happens
+
+    def _relist(self, _: Any) -> None:
+        """Other queries, or another order, under the slider."""
+        table = self.search.query.table
+        wanted = np.ones(len(table), bool)
+        for name, chooser in (("pid", self.person), ("camid", self.camera)):
+            if chooser.value is not None:
+                wanted &= table[name].to_numpy() == chooser.value
+        order = np.arange(len(table))
+        if self.order.value == "hardest first" and len(table):
+            self._listed = order
+            order = self.search.hardest(self.asked())
+        self._listed = order[wanted[order]]
+        with self._silently():
+            self.query.value, self.query.max = 1, max(len(self._listed), 1)
+        self._leave_guest()
+        self.refresh()
+
+    def _query_chosen(self, _: Any) -> None:
+        self._leave_guest()
+        self.refresh()
+
+    def _leave_guest(self) -> None:
+        self._guest = None
+        with self._silently():
+            self.pick.value = 0
+
+    def _draw(self, _: Any) -> None:
+        """A random one of the queries under the slider."""
+        place = int(np.random.default_rng().integers(len(self._listed))) + 1 if len(self._listed) else 1
+        with self._silently():
+            self.query.value = place
+        self._query_chosen(None)
+
+    def _uploaded(self, _: Any) -> None:
+        if not self.upload.value:
+            return
+        file = self.upload.value[-1]
+        content = bytes(file["content"])
+        path = Path(self._uploads.name) / hashlib.sha256(content).hexdigest()[:16]  # same picture, same thumbnail
+        path.write_bytes(content)
+        try:
+            guest = self.search.guest(str(path), file["name"])
+        except InputError as error:
+            if self.search.run is None:
+                raise
+            raise InputError(f"{file['name']} is no picture that can be read: upload a JPEG, PNG or BMP.") from error
+        finally:
+            with self._silently():
+                self.upload.value = ()  # the same file may be chosen again
+        self._leave_guest()
+        self._guest = guest
+        self.refresh()
+
+    def _redistance(self, _: Any) -> None:
+        """Other distances: another range for the threshold, another order of difficulty."""
+        self._rescale()
+        if self.order.value == "hardest first" and self._guest is None:
+            self._relist(None)
+        else:
+            self.refresh()
+
+    def _rescale(self) -> None:
+        if self.rerank.value:
+            self.status.value = view.status("re-ranking all queries ...")
+        low, high, middle = self.search.spread(self.asked())
+        with self._silently(), self.threshold.hold_trait_notifications():
+            self.threshold.min, self.threshold.max = low, max(high, low + 1e-6)
+            self.threshold.step = (self.threshold.max - low) / 200
+            self.threshold.value = min(max(middle, low), self.threshold.max)
+
+    def refresh(self) -> None:
+        """Ask again and show what is found."""
+        self.found = None
+        self.strip.value = self._strip()
+        try:
+            self.question = self.asked()
+            self.found = self.search.find(self.question)
+        except InputError:
+            self.grid.value = self.histogram.value = self.pair.value = ""
+            self.status.value = view.status("nothing to show")
+            raise
+        self.pick.max = min(self.top.value, self.found.n)
+        self.status.value = view.status(self.summary())
+        self.histogram.value = self._chart()
+        try:
+            self.grid.value = self._grid()
+        finally:
+            self._compare()
+
+    def summary(self) -> str:
+        """What is shown, in one line."""
+        found, question = self.found, self.question
+        assert found is not None and question is not None
+        n, precision, recall = found.within(self.threshold.value)
+        if isinstance(question.query, int):
+            row = self.search.query.table.iloc[question.query]
+            who = f"Query {self.query.value} of {len(self._listed)}: person {row.pid}, camera {row.camid}"
+            ap = f"AP {found.ap:.1f}" if found.n_match else "no match in the gallery"
+            rates = f" · precision {_percent(precision)}, recall {_percent(recall)}" if found.n_match else ""
+        else:
+            who, ap, rates = f"Your picture {question.query.name}", "nobody said who it is", ""
+        first = min(self.top.value, found.n)
+        how = question.metric + (", re-ranked" if question.rerank else "")
+        return (
+            f"{who} · {ap} · {n} of {found.n} images within {self.threshold.value:.3f}{rates} · first {first} by {how}"
+        )
+
+    # pictures
+
+    def _strip(self) -> str:
+        """The queries around the chosen one, to click on."""
+        place = self.query.value - 1
+        start = max(0, min(place - 7, len(self._listed) - 15))
+        parts = []
+        for k, i in enumerate(self._listed[start : start + 15], start):
+            row = self.search.query.table.iloc[i]
+            kind = "on" if k == place and self._guest is None else ""
+            label = [f"{row.pid}", f"cam {row.camid}"]
+            parts.append(view.cell(view.thumbnail(row.path), label, kind=kind, pick=("query-number", k + 1)))
+        return view.cells(parts, "reidkit-strip")
+
+    def _images(self, paths: Sequence[str]) -> list[np.ndarray] | None:
+        """Pictures under the attention overlay; None where none is asked for."""
+        if self.overlay.value == "none":
+            return None
+        maps = self.search.heat(paths, self.overlay.value)
+        return [view.overlaid(view.picture(path), heat) for path, heat in zip(paths, maps, strict=True)]
+
+    def _first(self) -> list[int]:
+        """Gallery rows that are shown, nearest first."""
+        assert self.found is not None
+        ranking = self.found.ranking
+        return ranking.order[0][ranking.keep[0]][: self.top.value].tolist()
+
+    def _captions(self) -> list[list[str]]:
+        """Two lines for each image shown: a mark and the distance, who and where."""
+        assert self.found is not None and self.question is not None
+        ranking, table = self.found.ranking, self.search.gallery.table
+        known = isinstance(self.question.query, int)
+        captions = []
+        for k, i in enumerate(self._first()):
+            mark = ("✓ " if ranking.match[0, k] else "✗ ") if known else ""
+            row = table.iloc[i]
+            captions.append([f"{mark}{ranking.distance[0, k]:.3f}", f"{row.pid}, cam {row.camid}"])
+        return captions
+
+    def _kind(self, k: int) -> str:
+        assert self.found is not None and self.question is not None
+        ranking = self.found.ranking
+        far = "" if ranking.distance[0, k] <= self.threshold.value else " far"
+        if not isinstance(self.question.query, int):
+            return f"reidkit-plain{far}"
+        return ("reidkit-hit" if ranking.match[0, k] else "reidkit-miss") + far
+
+    def _grid(self) -> str:
+        assert self.question is not None
+        paths = [self.search.path(self.question.query), *self.search.gallery.table["path"].iloc[self._first()]]
+        note = None
+        try:
+            images = self._images(paths)
+        except InputError as error:
+            images, note = None, error
+        sources = [view.thumbnail(path) for path in paths] if images is None else [view.data_uri(x) for x in images]
+        parts = [view.cell(sources[0], ["query", ""], kind="reidkit-query")]
+        for k, (source, caption) in enumerate(zip(sources[1:], self._captions(), strict=True)):
+            parts.append(view.cell(source, caption, kind=self._kind(k), pick=("place", k + 1)))
+        if note is not None:
+            self.grid.value = view.cells(parts)
+            raise note
+        return view.cells(parts)
+
+    def _chart(self) -> str:
+        """Distances of this query to its matches and to others, and the threshold."""
+        assert self.found is not None
+        ranking = self.found.ranking
+        near = ranking.keep[0]
+        low, high = self.threshold.min, self.threshold.max
+        edges = np.linspace(low, high, 41)
+        areas = {}
+        hit = ranking.match[0]
+        for name, which, colour in (("others", near & ~hit, ORANGE), ("same person", near & hit, BLUE)):
+            heights, _ = np.histogram(ranking.distance[0][which].clip(low, high), edges)
+            areas[f"{name} ({int(which.sum()):,})"] = heights.astype(float), colour
+        return view.chart(areas, edges, {"threshold": self.threshold.value}, xlabel=f"{ranking.metric} distance")
+
+    def _compare(self) -> None:
+        """The chosen place beside the query."""
+        if self.found is None or self.question is None or not 0 < self.pick.value <= len(self._first()):
+            self.pair.value = ""
+            return
+        k = self.pick.value - 1
+        gallery = self.search.gallery.table.iloc[self._first()[k]]
+        paths = [self.search.path(self.question.query), str(gallery.path)]
+        pictures = [view.picture(path) for path in paths]
+        maps = self.search.alike(paths[0], paths[1])
+        parts = []
+        for n, (picture, label) in enumerate(zip(pictures, ("query", f"place {k + 1}"), strict=True)):
+            parts.append(view.cell(view.data_uri(picture), [label], kind=self._kind(k) if n else "reidkit-query"))
+            if maps is not None:
+                parts.append(view.cell(view.data_uri(view.overlaid(picture, maps[n])), ["what makes", "them alike"]))
+        parts.append(f'<div style="text-align:left;max-width:420px">{self._differences(k, paths)}</div>')
+        self.pair.value = view.cells(parts)
+
+    def _differences(self, k: int, paths: Sequence[str]) -> str:
+        """In words: how far, who, and in which attributes the two differ by what the network says."""
+        assert self.found is not None and self.question is not None
+        ranking = self.found.ranking
+        distance = ranking.distance[0, k]
+        accepted = "within" if distance <= self.threshold.value else "beyond"
+        who = ("✓ the same person" if ranking.match[0, k] else "✗ another person") + ", "
+        who = who if isinstance(self.question.query, int) else ""
+        text = f"<b>{who}distance {distance:.3f}</b>, {accepted} the threshold<br>"
+        if self.search.reader is None:
+            return text + "This run answers no attributes."
+        said = answers_of(self.search.reader, _row(*paths)).classes
+        rows = [
+            (task.name, task.classes[a], task.classes[b])
+            for task, a, b in zip(self.search.tasks, *said, strict=True)
+            if a != b
+        ]
+        if not rows:
+            return text + f"The network sees no difference in {len(self.search.tasks)} attributes."
+        return text + view.table(
+            rows, (f"differ in {len(rows)} of {len(self.search.tasks)}", "query", f"place {k + 1}")
+        )
+
+    # the static twin
+
+    def figure(self) -> Figure:
+        """What is shown now as a figure, for print and for a notebook that is opened again.
+
+        Raises:
+            InputError: nothing is shown.
+        """
+        if self.found is None or self.question is None:
+            raise InputError("there is nothing to draw: choose a query first.")
+        paths = [self.search.path(self.question.query), *self.search.gallery.table["path"].iloc[self._first()]]
+        images = self._images(paths) or [view.picture(path) for path in paths]
+        titles = ["\n".join(caption) for caption in self._captions()]
+        known = isinstance(self.question.query, int)
+        return plots.retrieved(
+            images[0], images[1:], titles, self.found.ranking, self.threshold.value, title=self.summary(), known=known
+        )
+
+    def _save(self, _: Any) -> None:
+        figure = self.figure()
+        assert self.question is not None
+        own = self.question.query
+        shown = f"query{own}" if isinstance(own, int) else f"own_{Path(own.path).name}"
+        state = repr((self.question, self.top.value, self.threshold.value, self.overlay.value))
+        name = f"{shown}_{hashlib.sha256(state.encode()).hexdigest()[:6]}"  # another view, another file
+        path = plots.save(figure, name, self.figures)
+        plt.close(figure)
+        self.message.value = view.note(f"wrote {path} and {path.with_suffix('.pdf').name}")
+
+
+def _percent(share: float) -> str:
+    return "–" if np.isnan(share) else f"{share:.0f} %"
+
+
+def folder_of(run: Run) -> Path:
+    """Where the saved views of a run go: a folder of its own in figures/, beside runs/."""
+    home = run.folder.expanduser().absolute()
+    return home.parent.parent / "figures" / home.name
+
+
+def opened(run: Run | str | os.PathLike[str]) -> Run:
+    """A run, or the one of a folder."""
+    return run if isinstance(run, Run) else load_run(Path(run))
+
+
+def split_of(run: Run, images: pd.DataFrame, split: str) -> Features:
+    """Descriptors of a split, also of one without images."""
+    rows = images[images["split"] == split]
+    return Features(torch.empty(0, 0), rows) if rows.empty else features_of(run, images, split)
+
+
+def browse(
+    run: Run | str | os.PathLike[str],
+    *,
+    reader: Run | str | os.PathLike[str] | None = None,
+    images: pd.DataFrame | None = None,
+) -> Browser:
+    """The retrieval browser of a finished run.
+
+    Args:
+        run: a Run or its folder. reader: another run that answers the attributes, where this one does not.
+        images: the table of images; by default read from where the run was trained.
+    Raises:
+        InputError: no such run, images that are not there any more.
+    """
+    own = opened(run)
+    table = images_of(own) if images is None else images
+    query, gallery = (split_of(own, table, split) for split in ("query", "gallery"))
+    return Browser(query, gallery, run=own, reader=opened(reader) if reader else None, figures=folder_of(own))
