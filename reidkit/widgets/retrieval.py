@@ -8,15 +8,13 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as ipw
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -25,8 +23,8 @@ from torch import Tensor
 
 from .. import plots, thresholds
 from ..attention import attribute_maps, merged_map, pair_maps
-from ..data import load, standardise
-from ..features import Features, answers_of, describe, features_of, images_of
+from ..data import load
+from ..features import Features, answers_of, describe, images_of
 from ..images import InputError
 from ..metrics import average_precision, evaluate, evaluate_distance
 from ..plots import BLUE, ORANGE
@@ -43,8 +41,9 @@ from ..ranking import (
     ranking_of,
 )
 from ..search import rerank
-from ..train import Run, load_run
+from ..train import Run
 from . import view
+from .app import App, column, control, folder_of, nameless, opened, pixels_of, row, split_of
 
 SAMPLE = 100  # queries from which the range of distances is read
 MERGED = "all (merged)"
@@ -207,7 +206,7 @@ class Search:
 
     def answers_of_query(self, query: int | Guest) -> np.ndarray:
         """What it says about one query, (T,) classes."""
-        return answers_of(self._asked_reader, _row(self.path(query))).classes[0]
+        return answers_of(self._asked_reader, nameless(self.path(query))).classes[0]
 
     @property
     def _asked_reader(self) -> Run:
@@ -230,7 +229,7 @@ class Search:
         """
         if self.run is None:
             raise InputError("without a run nothing can describe a picture of your own: start with browse(run).")
-        rows = load(_row(path), self.run.recipe.height, self.run.recipe.width, people=())
+        rows = load(nameless(path), self.run.recipe.height, self.run.recipe.width, people=())
         return Guest(path, describe(self.run.network, rows, self.run.recipe).descriptor, name)
 
     def hardest(self, question: Question) -> np.ndarray:
@@ -269,7 +268,7 @@ class Search:
         method = "cam" if hasattr(network, "evidence") else "gradcam"
         new = [path for path in dict.fromkeys(paths) if (path, task) not in self._heat]
         if new:
-            pixels = self._pixels(new, self._asked_reader)
+            pixels = pixels_of(new, self._asked_reader)
             maps = merged_map(network, pixels) if task == MERGED else attribute_maps(network, pixels, task, method)
             if len(self._heat) > view.KEPT:
                 self._heat.clear()
@@ -280,40 +279,14 @@ class Search:
         """What makes two images alike, a map (H, W) in each; None for a system without maps."""
         if self.run is None or not hasattr(self.run.network, "backbone"):
             return None
-        one, two = pair_maps(self.run.network, *(self._pixels([path], self.run) for path in (first, second)))
+        one, two = pair_maps(self.run.network, pixels_of([first], self.run), pixels_of([second], self.run))
         return one[0].numpy(), two[0].numpy()
-
-    @staticmethod
-    def _pixels(paths: Sequence[str], run: Run) -> Tensor:
-        """Images (B, 3, H, W) as a network reads them."""
-        rows = load(_row(*paths), run.recipe.height, run.recipe.width, people=())
-        return standardise(rows.pixels.to(next(run.network.parameters()).device))
-
-
-def _row(*paths: str) -> pd.DataFrame:
-    """A table of images nobody has named."""
-    return pd.DataFrame({"path": list(paths), "pid": 0, "camid": -1, "split": "query", "frame": -1, "orientation": -1})
 
 
 # --- the widget -----------------------------------------------------------------------------------------------------
 
-WRAP = {"display": "flex", "flex_flow": "row wrap", "align_items": "flex-start"}
-FIELD = {"width": "290px"}
-LABEL = {"description_width": "96px"}
 
-
-def control(kind: Any, description: str, **given: Any) -> Any:
-    """A control with its words in front, all of one width."""
-    return kind(description=description, layout=ipw.Layout(**FIELD), style=LABEL, **given)
-
-
-def column(title: str, *parts: ipw.Widget) -> ipw.VBox:
-    """Controls under a heading."""
-    heading = ipw.HTML(f'<div class="reidkit"><b>{title}</b></div>')
-    return ipw.VBox([heading, *parts], layout=ipw.Layout(margin="4px 18px 4px 0", width="300px"))
-
-
-class Browser(ipw.VBox):
+class Browser(App):
     """Ask a gallery with your own eyes: `browse(run)` makes one.
 
     Every control is an attribute (`query`, `top`, `metric`, ...): set its `.value` to drive the browser from code.
@@ -333,19 +306,17 @@ class Browser(ipw.VBox):
         Args:
             query, gallery: described images. run, reader: see `Search`. figures: folder of saved views.
         """
+        super().__init__(figures)
         self.search = Search(query, gallery, run=run, reader=reader)
-        self.figures = Path(figures)
         self.found: Found | None = None
         self.question: Question | None = None
         self._listed = np.arange(len(query))  # rows of the query table in the order of the slider
         self._guest: Guest | None = None
         self._uploads = tempfile.TemporaryDirectory(prefix="reidkit")
-        self._quiet = False
         self._build(query, gallery, run)
-        super().__init__(self._arranged())
-        self.add_class("reidkit-app")
+        self._arrange()
         self._listen()
-        with self._guarded():
+        with self.guarded():
             self._rescale()
             self.refresh()
 
@@ -376,10 +347,7 @@ class Browser(ipw.VBox):
         self.k1 = control(ipw.BoundedIntText, "k1", min=1, max=200, value=20, continuous_update=False)
         self.k2 = control(ipw.BoundedIntText, "k2", min=1, max=100, value=6, continuous_update=False)
         self.weight = control(ipw.FloatSlider, "lambda", min=0, max=1, step=0.05, value=0.3, continuous_update=False)
-        self.threshold = ipw.FloatSlider(
-            description="threshold", min=0, max=1, step=0.01, readout_format=".3f",
-            layout=ipw.Layout(width="360px"), style=LABEL,
-        )  # fmt: skip
+        self.threshold = control(ipw.FloatSlider, "threshold", "360px", min=0, max=1, step=0.01, readout_format=".3f")
         self.agree = control(
             ipw.SelectMultiple, "must agree in", options=tasks, rows=min(6, max(len(tasks), 2)), disabled=not tasks
         )
@@ -390,63 +358,38 @@ class Browser(ipw.VBox):
             ipw.Dropdown, "attention", options=["none", *tasks, *([MERGED] if tasks else [])], disabled=not tasks
         )
         self.pick = control(ipw.BoundedIntText, "compare place", min=0, max=self.top.value, value=0)
-        self.save = ipw.Button(description="Save figure")
         self.query.add_class("reidkit-query-number")
         self.pick.add_class("reidkit-place")
-        self.strip, self.grid, self.histogram, self.pair, self.status, self.message = (ipw.HTML() for _ in range(6))
+        self.strip, self.grid, self.histogram, self.pair = (ipw.HTML() for _ in range(4))
         self.grid.layout = ipw.Layout(flex="1 1 420px", width="auto", min_width="300px")
 
-    def _arranged(self) -> list[ipw.Widget]:
+    def _arrange(self) -> None:
         silent = "" if self.search.tasks else "This run answers no attributes: filter and attention are off."
         side = ipw.VBox([self.histogram, self.threshold], layout=ipw.Layout(flex="0 0 auto", width="380px"))
-        rows = [
-            column("Query", self.person, self.camera, self.order, ipw.HBox([self.random, self.upload])),
-            column("Ranking", self.top, self.metric, self.same_camera, self.rerank, self.k1, self.k2, self.weight),
-            column("Attributes", ipw.HTML(view.note(silent)), self.agree, self.differ, self.overlay),
-            column("A pair, and the picture", self.pick, self.save),
-        ]
-        return [
-            ipw.HTML(view.STYLE), ipw.HBox([self.query], layout=ipw.Layout(**WRAP)), self.strip, self.status,
-            self.message, ipw.HBox([self.grid, side], layout=ipw.Layout(**WRAP)), self.pair,
-            ipw.HBox(rows, layout=ipw.Layout(**WRAP)),
-        ]  # fmt: skip
+        self.show(
+            row(self.query, self.random, self.upload),
+            self.strip,
+            self.status,
+            self.message,
+            row(self.grid, side),
+            self.pair,
+            row(
+                column("Queries", self.person, self.camera, self.order),
+                column("Ranking", self.top, self.metric, self.same_camera, self.rerank, self.k1, self.k2, self.weight),
+                column("Attributes", ipw.HTML(view.note(silent)), self.agree, self.differ, self.overlay),
+                column("A pair, and the picture", self.pick, self.save),
+            ),
+        )
 
     def _listen(self) -> None:
-        def on(names: str, react: Any) -> None:
-            for name in names.split():
-                getattr(self, name).observe(lambda change: self._react(react, change), "value")
-
-        on("person camera order", self._relist)
-        on("query", self._query_chosen)
-        on("upload", self._uploaded)
-        on("metric same_camera rerank k1 k2 weight", self._redistance)
-        on("top threshold agree differ overlay", lambda _: self.refresh())
-        on("pick", lambda _: self._compare())
+        self.on((self.person, self.camera, self.order), self._relist)
+        self.on((self.query,), self._query_chosen)
+        self.on((self.upload,), self._uploaded)
+        numbers = (self.metric, self.same_camera, self.rerank, self.k1, self.k2, self.weight)
+        self.on(numbers, self._redistance)
+        self.on((self.top, self.threshold, self.agree, self.differ, self.overlay), lambda _: self.refresh())
+        self.on((self.pick,), lambda _: self._show_pair())
         self.random.on_click(lambda _: self._react(self._draw, None))
-        self.save.on_click(lambda _: self._react(self._save, None))
-
-    def _react(self, how: Any, change: Any) -> None:
-        if not self._quiet:
-            with self._guarded():
-                how(change)
-
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """Wrong input is told in its place, and the browser lives on."""
-        self.message.value = ""
-        try:
-            yield
-        except InputError as error:
-            self.message.value = view.note(str(error))
-
-    @contextmanager
-    def _silently(self) -> Iterator[None]:
-        """Controls may be set without anything being recomputed."""
-        before, self._quiet = self._quiet, True
-        try:
-            yield
-        finally:
-            self._quiet = before
 
     # what the controls say
 
@@ -482,7 +425,7 @@ class Browser(ipw.VBox):
             self._listed = order
             order = self.search.hardest(self.asked())
         self._listed = order[wanted[order]]
-        with self._silently():
+        with self.silently():
             self.query.value, self.query.max = 1, max(len(self._listed), 1)
         self._leave_guest()
         self.refresh()
@@ -493,13 +436,13 @@ class Browser(ipw.VBox):
 
     def _leave_guest(self) -> None:
         self._guest = None
-        with self._silently():
+        with self.silently():
             self.pick.value = 0
 
     def _draw(self, _: Any) -> None:
         """A random one of the queries under the slider."""
         place = int(np.random.default_rng().integers(len(self._listed))) + 1 if len(self._listed) else 1
-        with self._silently():
+        with self.silently():
             self.query.value = place
         self._query_chosen(None)
 
@@ -517,7 +460,7 @@ class Browser(ipw.VBox):
                 raise
             raise InputError(f"{file['name']} is no picture that can be read: upload a JPEG, PNG or BMP.") from error
         finally:
-            with self._silently():
+            with self.silently():
                 self.upload.value = ()  # the same file may be chosen again
         self._leave_guest()
         self._guest = guest
@@ -533,9 +476,9 @@ class Browser(ipw.VBox):
 
     def _rescale(self) -> None:
         if self.rerank.value:
-            self.status.value = view.status("re-ranking all queries ...")
+            self.tell("re-ranking all queries ...")
         low, high, middle = self.search.spread(self.asked())
-        with self._silently(), self.threshold.hold_trait_notifications():
+        with self.silently(), self.threshold.hold_trait_notifications():
             self.threshold.min, self.threshold.max = low, max(high, low + 1e-6)
             self.threshold.step = (self.threshold.max - low) / 200
             self.threshold.value = min(max(middle, low), self.threshold.max)
@@ -549,15 +492,15 @@ class Browser(ipw.VBox):
             self.found = self.search.find(self.question)
         except InputError:
             self.grid.value = self.histogram.value = self.pair.value = ""
-            self.status.value = view.status("nothing to show")
+            self.tell("nothing to show")
             raise
         self.pick.max = min(self.top.value, self.found.n)
-        self.status.value = view.status(self.summary())
+        self.tell(self.summary())
         self.histogram.value = self._chart()
         try:
             self.grid.value = self._grid()
         finally:
-            self._compare()
+            self._show_pair()
 
     def summary(self) -> str:
         """What is shown, in one line."""
@@ -565,8 +508,8 @@ class Browser(ipw.VBox):
         assert found is not None and question is not None
         n, precision, recall = found.within(self.threshold.value)
         if isinstance(question.query, int):
-            row = self.search.query.table.iloc[question.query]
-            who = f"Query {self.query.value} of {len(self._listed)}: person {row.pid}, camera {row.camid}"
+            own = self.search.query.table.iloc[question.query]
+            who = f"Query {self.query.value} of {len(self._listed)}: person {own.pid}, camera {own.camid}"
             ap = f"AP {found.ap:.1f}" if found.n_match else "no match in the gallery"
             rates = f" · precision {_percent(precision)}, recall {_percent(recall)}" if found.n_match else ""
         else:
@@ -585,10 +528,10 @@ class Browser(ipw.VBox):
         start = max(0, min(place - 7, len(self._listed) - 15))
         parts = []
         for k, i in enumerate(self._listed[start : start + 15], start):
-            row = self.search.query.table.iloc[i]
+            shown = self.search.query.table.iloc[i]
             kind = "on" if k == place and self._guest is None else ""
-            label = [f"{row.pid}", f"cam {row.camid}"]
-            parts.append(view.cell(view.thumbnail(row.path), label, kind=kind, pick=("query-number", k + 1)))
+            label = [f"{shown.pid}", f"cam {shown.camid}"]
+            parts.append(view.cell(view.thumbnail(shown.path), label, kind=kind, pick=("query-number", k + 1)))
         return view.cells(parts, "reidkit-strip")
 
     def _images(self, paths: Sequence[str]) -> list[np.ndarray] | None:
@@ -612,8 +555,8 @@ class Browser(ipw.VBox):
         captions = []
         for k, i in enumerate(self._first()):
             mark = ("✓ " if ranking.match[0, k] else "✗ ") if known else ""
-            row = table.iloc[i]
-            captions.append([f"{mark}{ranking.distance[0, k]:.3f}", f"{row.pid}, cam {row.camid}"])
+            shown = table.iloc[i]
+            captions.append([f"{mark}{ranking.distance[0, k]:.3f}", f"{shown.pid}, cam {shown.camid}"])
         return captions
 
     def _kind(self, k: int) -> str:
@@ -655,7 +598,7 @@ class Browser(ipw.VBox):
             areas[f"{name} ({int(which.sum()):,})"] = heights.astype(float), colour
         return view.chart(areas, edges, {"threshold": self.threshold.value}, xlabel=f"{ranking.metric} distance")
 
-    def _compare(self) -> None:
+    def _show_pair(self) -> None:
         """The chosen place beside the query."""
         if self.found is None or self.question is None or not 0 < self.pick.value <= len(self._first()):
             self.pair.value = ""
@@ -684,7 +627,7 @@ class Browser(ipw.VBox):
         text = f"<b>{who}distance {distance:.3f}</b>, {accepted} the threshold<br>"
         if self.search.reader is None:
             return text + "This run answers no attributes."
-        said = answers_of(self.search.reader, _row(*paths)).classes
+        said = answers_of(self.search.reader, nameless(*paths)).classes
         rows = [
             (task.name, task.classes[a], task.classes[b])
             for task, a, b in zip(self.search.tasks, *said, strict=True)
@@ -714,37 +657,17 @@ class Browser(ipw.VBox):
             images[0], images[1:], titles, self.found.ranking, self.threshold.value, title=self.summary(), known=known
         )
 
-    def _save(self, _: Any) -> None:
-        figure = self.figure()
+    def name(self) -> str:
+        """The query, and letters that change with the view."""
         assert self.question is not None
         own = self.question.query
         shown = f"query{own}" if isinstance(own, int) else f"own_{Path(own.path).name}"
-        state = repr((self.question, self.top.value, self.threshold.value, self.overlay.value))
-        name = f"{shown}_{hashlib.sha256(state.encode()).hexdigest()[:6]}"  # another view, another file
-        path = plots.save(figure, name, self.figures)
-        plt.close(figure)
-        self.message.value = view.note(f"wrote {path} and {path.with_suffix('.pdf').name}")
+        state = repr((replace(self.question, query=0), self.top.value, self.threshold.value, self.overlay.value))
+        return f"{shown}_{hashlib.sha256(state.encode()).hexdigest()[:6]}"
 
 
 def _percent(share: float) -> str:
     return "–" if np.isnan(share) else f"{share:.0f} %"
-
-
-def folder_of(run: Run) -> Path:
-    """Where the saved views of a run go: a folder of its own in figures/, beside runs/."""
-    home = run.folder.expanduser().absolute()
-    return home.parent.parent / "figures" / home.name
-
-
-def opened(run: Run | str | os.PathLike[str]) -> Run:
-    """A run, or the one of a folder."""
-    return run if isinstance(run, Run) else load_run(Path(run))
-
-
-def split_of(run: Run, images: pd.DataFrame, split: str) -> Features:
-    """Descriptors of a split, also of one without images."""
-    rows = images[images["split"] == split]
-    return Features(torch.empty(0, 0), rows) if rows.empty else features_of(run, images, split)
 
 
 def browse(

@@ -1,4 +1,4 @@
-"""What widgets show, as HTML: thumbnails, cells in a grid, charts. Pure functions, no widget and no outside resource."""
+"""What widgets show, as HTML: thumbnails, cells in a grid, charts. Pure functions, and no resource from outside."""
 
 from __future__ import annotations
 
