@@ -25,15 +25,15 @@ from . import view
 WRAP = {"display": "flex", "flex_flow": "row wrap", "align_items": "flex-start"}
 
 
-def control(kind: Any, description: str, width: str = "290px", **given: Any) -> Any:
+def control(kind: Any, description: str, width: str = "255px", **given: Any) -> Any:
     """A control with its words in front, all of one width."""
-    return kind(description=description, layout=ipw.Layout(width=width), style={"description_width": "96px"}, **given)
+    return kind(description=description, layout=ipw.Layout(width=width), style={"description_width": "88px"}, **given)
 
 
 def column(title: str, *parts: ipw.Widget) -> ipw.VBox:
     """Controls under a heading."""
     heading = ipw.HTML(f'<div class="reidkit"><b>{title}</b></div>')
-    return ipw.VBox([heading, *parts], layout=ipw.Layout(margin="4px 18px 4px 0", width="300px"))
+    return ipw.VBox([heading, *parts], layout=ipw.Layout(margin="4px 14px 4px 0", width="262px"))
 
 
 def row(*parts: ipw.Widget) -> ipw.HBox:

@@ -46,7 +46,7 @@ from . import view
 from .app import App, column, control, folder_of, nameless, opened, pixels_of, row, split_of
 
 SAMPLE = 100  # queries from which the range of distances is read
-MERGED = "all (merged)"
+MERGED, ANY = "all (merged)", "any"
 
 
 # --- what is asked, what is found -----------------------------------------------------------------------------------
@@ -247,7 +247,7 @@ class Search:
         return np.argsort(scores.per_query, kind="stable")  # NaN stands last
 
     def spread(self, question: Question) -> tuple[float, float, float]:
-        """Lowest, highest and equal-error distance of some queries: the range of a threshold and where it starts."""
+        """Lowest, nearly highest and equal-error distance of some queries: the range of a threshold, and its start."""
         if not len(self.query):
             found = self.distances(question)
             return float(found.min()), float(found.max()), float(np.median(found))
@@ -260,7 +260,7 @@ class Search:
             middle = thresholds.eer(pairs).threshold
         except InputError:  # nobody of these queries has a match: any place will do
             middle = float(np.median(distance))
-        return float(distance.min()), float(distance.max()), middle
+        return float(distance.min()), float(np.quantile(distance, 0.999)), middle
 
     def heat(self, paths: Sequence[str], task: str) -> list[np.ndarray]:
         """Where the network sees an attribute, or all of them merged, in each image: maps (H, W) from 0 to 1, kept."""
@@ -317,8 +317,7 @@ class Browser(App):
         self._arrange()
         self._listen()
         with self.guarded():
-            self._rescale()
-            self.refresh()
+            self._redistance(None)
 
     # controls
 
@@ -329,9 +328,12 @@ class Browser(App):
         pids, camids = (sorted(set(query.table[name].tolist())) for name in ("pid", "camid"))
         own = run.recipe.metric if run else "euclidean"
         metrics = list(dict.fromkeys([own, "euclidean", "cosine"]))
-        self.query = control(ipw.IntSlider, "query", min=1, max=max(n, 1), value=1, disabled=not n)
-        self.person = control(ipw.Dropdown, "person", options=[("any", None), *((str(p), p) for p in pids)])
-        self.camera = control(ipw.Dropdown, "camera", options=[("any", None), *((str(c), c) for c in camids)])
+        self.query = control(
+            ipw.IntSlider, "query", "420px", min=1, max=max(n, 1), value=1, disabled=not n, readout=False
+        )
+        self.jump = ipw.BoundedIntText(min=1, max=max(n, 1), value=1, disabled=not n, layout=ipw.Layout(width="80px"))
+        self.person = control(ipw.Dropdown, "person", options=[(ANY, ANY), *((str(p), p) for p in pids)])
+        self.camera = control(ipw.Dropdown, "camera", options=[(ANY, ANY), *((str(c), c) for c in camids)])
         self.order = control(ipw.Dropdown, "order", options=["as listed", "hardest first"])
         self.random = ipw.Button(description="Random query", disabled=not n)
         self.upload = ipw.FileUpload(
@@ -357,17 +359,18 @@ class Browser(App):
         self.overlay = control(
             ipw.Dropdown, "attention", options=["none", *tasks, *([MERGED] if tasks else [])], disabled=not tasks
         )
-        self.pick = control(ipw.BoundedIntText, "compare place", min=0, max=self.top.value, value=0)
-        self.query.add_class("reidkit-query-number")
+        silent = "" if tasks else "This run answers no attributes: filter and attention are off."
+        self.hint = ipw.HTML(view.note(silent))
+        self.pick = control(ipw.BoundedIntText, "compare", min=0, max=self.top.value, value=0)
+        self.jump.add_class("reidkit-query-number")
         self.pick.add_class("reidkit-place")
         self.strip, self.grid, self.histogram, self.pair = (ipw.HTML() for _ in range(4))
         self.grid.layout = ipw.Layout(flex="1 1 420px", width="auto", min_width="300px")
 
     def _arrange(self) -> None:
-        silent = "" if self.search.tasks else "This run answers no attributes: filter and attention are off."
         side = ipw.VBox([self.histogram, self.threshold], layout=ipw.Layout(flex="0 0 auto", width="380px"))
         self.show(
-            row(self.query, self.random, self.upload),
+            row(self.query, self.jump, self.random, self.upload),
             self.strip,
             self.status,
             self.message,
@@ -376,14 +379,15 @@ class Browser(App):
             row(
                 column("Queries", self.person, self.camera, self.order),
                 column("Ranking", self.top, self.metric, self.same_camera, self.rerank, self.k1, self.k2, self.weight),
-                column("Attributes", ipw.HTML(view.note(silent)), self.agree, self.differ, self.overlay),
-                column("A pair, and the picture", self.pick, self.save),
+                column("Attributes", self.hint, self.agree, self.differ, self.overlay),
+                column("Place to compare, picture", self.pick, self.save),
             ),
         )
 
     def _listen(self) -> None:
         self.on((self.person, self.camera, self.order), self._relist)
         self.on((self.query,), self._query_chosen)
+        self.on((self.jump,), lambda change: setattr(self.query, "value", change["new"]))
         self.on((self.upload,), self._uploaded)
         numbers = (self.metric, self.same_camera, self.rerank, self.k1, self.k2, self.weight)
         self.on(numbers, self._redistance)
@@ -418,7 +422,7 @@ class Browser(App):
         table = self.search.query.table
         wanted = np.ones(len(table), bool)
         for name, chooser in (("pid", self.person), ("camid", self.camera)):
-            if chooser.value is not None:
+            if chooser.value != ANY:
                 wanted &= table[name].to_numpy() == chooser.value
         order = np.arange(len(table))
         if self.order.value == "hardest first" and len(table):
@@ -426,7 +430,8 @@ class Browser(App):
             order = self.search.hardest(self.asked())
         self._listed = order[wanted[order]]
         with self.silently():
-            self.query.value, self.query.max = 1, max(len(self._listed), 1)
+            self.query.value = self.jump.value = 1
+            self.query.max = self.jump.max = max(len(self._listed), 1)
         self._leave_guest()
         self.refresh()
 
@@ -468,11 +473,13 @@ class Browser(App):
 
     def _redistance(self, _: Any) -> None:
         """Other distances: another range for the threshold, another order of difficulty."""
-        self._rescale()
-        if self.order.value == "hardest first" and self._guest is None:
-            self._relist(None)
-        else:
-            self.refresh()
+        try:
+            self._rescale()
+        finally:
+            if self.order.value == "hardest first" and self._guest is None:
+                self._relist(None)
+            else:
+                self.refresh()
 
     def _rescale(self) -> None:
         if self.rerank.value:
@@ -485,7 +492,12 @@ class Browser(App):
 
     def refresh(self) -> None:
         """Ask again and show what is found."""
+        filtering = self.agree.value or self.differ.value < self.differ.max
+        if filtering and "gallery_answers" not in vars(self.search):
+            self.tell("the network reads the attributes of the gallery, once ...")
         self.found = None
+        with self.silently():
+            self.jump.value = self.query.value
         self.strip.value = self._strip()
         try:
             self.question = self.asked()
@@ -613,7 +625,7 @@ class Browser(App):
             parts.append(view.cell(view.data_uri(picture), [label], kind=self._kind(k) if n else "reidkit-query"))
             if maps is not None:
                 parts.append(view.cell(view.data_uri(view.overlaid(picture, maps[n])), ["what makes", "them alike"]))
-        parts.append(f'<div style="text-align:left;max-width:420px">{self._differences(k, paths)}</div>')
+        parts.append(f'<div class="wide">{self._differences(k, paths)}</div>')
         self.pair.value = view.cells(parts)
 
     def _differences(self, k: int, paths: Sequence[str]) -> str:

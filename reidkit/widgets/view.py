@@ -19,14 +19,17 @@ KEPT = 4096  # thumbnails in memory at most, some 4 kB each
 
 STYLE = f"""<style>
 .reidkit {{ color: var(--jp-ui-font-color1, #222); font: 13px/1.35 var(--jp-ui-font-family, sans-serif); }}
-.reidkit button {{ all: unset; box-sizing: border-box; cursor: pointer; display: inline-block; }}
+.reidkit button {{ all: unset; box-sizing: border-box; cursor: pointer; display: inline-block; text-align: center; }}
 .reidkit button:focus-visible {{ outline: 3px solid #0072B2; outline-offset: 1px; }}
 .reidkit img {{ display: block; width: {WIDTH}px; height: {HEIGHT}px; }}
 .reidkit-cells {{ display: flex; flex-wrap: wrap; gap: 8px 6px; padding: 2px; }}
-.reidkit-cells > * {{ text-align: center; font-size: 12px; line-height: 1.3; font-variant-numeric: tabular-nums; }}
+.reidkit-cells > * {{ width: 76px; text-align: center; font-size: 12px; line-height: 1.3; }}
+.reidkit-cells {{ font-variant-numeric: tabular-nums; }}
 .reidkit-cells img {{ border: 3px solid transparent; margin: 0 auto 2px; }}
 .reidkit-cells .far img {{ opacity: 0.35; }}
+.reidkit-cells > .wide {{ width: auto; max-width: 420px; text-align: left; }}
 .reidkit-strip {{ flex-wrap: nowrap; overflow-x: auto; }}
+.reidkit-strip > * {{ width: 46px; flex: none; }}
 .reidkit-strip img {{ width: 40px; height: 80px; }}
 .reidkit-strip .on img {{ border-color: {BLACK}; outline: 2px solid #F0E442; }}
 .reidkit-hit img {{ border-color: {GREEN}; }}
