@@ -351,10 +351,10 @@ class Browser(App):
         self.weight = control(ipw.FloatSlider, "lambda", min=0, max=1, step=0.05, value=0.3, continuous_update=False)
         self.threshold = control(ipw.FloatSlider, "threshold", "360px", min=0, max=1, step=0.01, readout_format=".3f")
         self.agree = control(
-            ipw.SelectMultiple, "must agree in", options=tasks, rows=min(6, max(len(tasks), 2)), disabled=not tasks
+            ipw.SelectMultiple, "agree in", options=tasks, rows=min(6, max(len(tasks), 2)), disabled=not tasks
         )
         self.differ = control(
-            ipw.IntSlider, "may differ in", min=0, max=max(len(tasks), 1), value=max(len(tasks), 1), disabled=not tasks
+            ipw.IntSlider, "differ in", min=0, max=max(len(tasks), 1), value=max(len(tasks), 1), disabled=not tasks
         )
         self.overlay = control(
             ipw.Dropdown, "attention", options=["none", *tasks, *([MERGED] if tasks else [])], disabled=not tasks
