@@ -230,6 +230,20 @@ def strips(
     return figure
 
 
+def maps(images: Sequence[np.ndarray], titles: Sequence[str], *, columns: int = 7) -> Figure:
+    """An image and the same under its attention maps, (H, W, 3) each, in lines of seven with a title below."""
+    use_style()
+    lines = -(-len(images) // columns)
+    figure, grid = plt.subplots(lines, columns, figsize=(1.25 * columns, 2.4 * lines), squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, image, title in zip(grid.flat, images, titles, strict=False):
+        axes.set_axis_on()
+        show_image(axes, image)
+        axes.set_xlabel(title, fontsize=7)
+    return figure
+
+
 def retrieved(
     query: np.ndarray,
     images: Sequence[np.ndarray],

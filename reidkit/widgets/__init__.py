@@ -4,6 +4,11 @@ Each is one line, `widgets.browse(run)`, and each has a static twin, `.figure()`
 separate from what they show, so that code drives them by setting the `.value` of a control.
 """
 
+from .errors import ThresholdExplorer, explore_threshold
 from .retrieval import Browser, browse
+from .sight import AttentionBrowser, look
+from .words import AttributeSearch, ask
 
-__all__ = ["Browser", "browse"]
+__all__ = [
+    "AttentionBrowser", "AttributeSearch", "Browser", "ThresholdExplorer", "ask", "browse", "explore_threshold", "look",
+]  # fmt: skip

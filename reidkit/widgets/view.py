@@ -28,6 +28,7 @@ STYLE = f"""<style>
 .reidkit-cells img {{ border: 3px solid transparent; margin: 0 auto 2px; }}
 .reidkit-cells .far img {{ opacity: 0.35; }}
 .reidkit-cells > .wide {{ width: auto; max-width: 420px; text-align: left; }}
+.reidkit-cells > .broad {{ width: 118px; }}
 .reidkit-strip {{ flex-wrap: nowrap; overflow-x: auto; }}
 .reidkit-strip > * {{ width: 46px; flex: none; }}
 .reidkit-strip img {{ width: 40px; height: 80px; }}
