@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,49 @@ def retrieval(page: Any, shots: Path, name: str) -> None:
     assert list(Path(page.reidkit_home, "figures", "run").glob("*.pdf"))
 
 
-APPS = {"browse": ("widgets.browse('{run}')", retrieval)}
+def threshold(page: Any, shots: Path, name: str) -> None:
+    """The threshold explorer: dear matches move it up, a hand elsewhere, the button back."""
+    first = text(page)
+    assert "FAR" in first and "cheapest" in first
+    dear = changed(page, lambda: press(page, "a match sent away costs", "End"))
+    assert value(dear) > value(first)
+    assert value(changed(page, lambda: press(page, "threshold", "ArrowLeft"))) < value(dear)
+    back = changed(page, lambda: page.get_by_role("button", name="Take the cheapest").click())
+    assert value(back) == pytest.approx(value(dear), abs=0.01)
+    changed(page, lambda: choose(page, "genuine pairs", "1 in 1,000"))
+    look(page, shots, f"{name}-dear")
+
+
+def value(line: str) -> float:
+    """The threshold in the line."""
+    found = re.search(r"Threshold ([\d.]+):", line)
+    assert found
+    return float(found[1])
+
+
+def attention(page: Any, shots: Path, name: str) -> None:
+    """The attention browser: another image, another method."""
+    assert "12 attributes by cam" in text(page) and "have a visible part" in text(page)
+    assert "Image 2 of" in changed(page, lambda: press(page, "image"))
+    assert "by hirescam" in changed(page, lambda: choose(page, "method", "hirescam"))
+    look(page, shots, f"{name}-hirescam")
+
+
+def words(page: Any, shots: Path, name: str) -> None:
+    """Search by words: two of them, and none again."""
+    assert "say what the person wears" in text(page)
+    assert "gender female" in changed(page, lambda: choose(page, "gender", "female"))
+    assert "upcolor white" in changed(page, lambda: choose(page, "upcolor", "white"))
+    look(page, shots, f"{name}-found")
+    assert "say what" in changed(page, lambda: page.get_by_role("button", name="Clear").click())
+
+
+APPS: dict[str, tuple[str, Callable[[Any, Path, str], None]]] = {
+    "browse": ("widgets.browse('{run}')", retrieval),
+    "threshold": ("widgets.explore_threshold('{run}')", threshold),
+    "look": ("widgets.look('{run}')", attention),
+    "ask": ("widgets.ask('{run}')", words),
+}
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -163,7 +206,7 @@ def test_in_jupyterlab(jupyter: str, chromium: Any, home: Path, shots: Path, nam
     assert errors == []
 
 
-@pytest.mark.parametrize("name", APPS)
+@pytest.mark.parametrize("name", ["browse", "ask"])
 def test_as_a_page(chromium: Any, home: Path, shots: Path, name: str) -> None:
     pytest.importorskip("voila", reason="there is no voila: pip install -e '.[voila]'")
     line, act = APPS[name]
@@ -174,8 +217,8 @@ def test_as_a_page(chromium: Any, home: Path, shots: Path, name: str) -> None:
         page, errors = lab.opened(chromium, 1000)
         page.reidkit_home = home
         try:
-            page.goto(address)
-            page.wait_for_selector(".reidkit-status", timeout=60_000)
+            page.goto(address, wait_until="commit")  # it is loaded when all cells have run
+            page.wait_for_selector(".reidkit-status", timeout=120_000)
             look(page, shots, f"{name}-page")
             act(page, shots, f"{name}-page")
         except BaseException:

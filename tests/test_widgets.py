@@ -18,7 +18,9 @@ from ipywidgets.widgets.widget import _instances
 from PIL import Image
 
 import reidkit
-from reidkit import widgets
+from reidkit import thresholds, widgets
+from reidkit.attention import attribute_maps
+from reidkit.attributes import Attributes, Schema
 from reidkit.data import load
 from reidkit.features import Features, answers_of, describe
 from reidkit.images import InputError
@@ -26,9 +28,10 @@ from reidkit.metrics import evaluate, evaluate_distance
 from reidkit.ranking import labels_of, leave_out, rank_features
 from reidkit.search import rerank
 from reidkit.systems import histogram, two_stage
-from reidkit.thresholds import compare_features, filtered
+from reidkit.thresholds import Pairs, compare_features, filtered
 from reidkit.train import Run, recipe
-from reidkit.widgets import view
+from reidkit.widgets import errors, sight, view
+from reidkit.widgets.app import pixels_of
 from reidkit.widgets.retrieval import MERGED, Browser
 
 PEOPLE = fakes.dressed(9, 4)
@@ -218,8 +221,6 @@ def test_threshold_fades_and_counts(browser: Browser) -> None:
 
 
 def test_threshold_starts_at_the_equal_error(browser: Browser) -> None:
-    from reidkit import thresholds
-
     expected = thresholds.eer(thresholds.pairs(compare_features(browser.search.query, browser.search.gallery)))
     assert browser.threshold.value == pytest.approx(expected.threshold, abs=browser.threshold.step)
 
@@ -421,7 +422,7 @@ def test_the_view_is_saved(browser: Browser) -> None:
 
 def test_steps_leave_no_widgets_behind(browser: Browser) -> None:
     before = len(_instances)
-    for step in range(25):
+    for step in range(15):
         browser.query.value = 1 + step % len(browser.search.query)
         browser.pick.value = 1 + step % 3
         browser.top.value = 5 + step % 9
@@ -453,3 +454,196 @@ def test_describe_is_what_an_upload_uses(browser: Browser, run: Run) -> None:
     rows = load(browser.search.query.table.iloc[[1]], 32, 16, people=())
     expected = describe(run.network, rows, run.recipe).descriptor
     torch.testing.assert_close(browser.search.guest(path, "x").descriptor, expected)
+
+
+# --- the threshold explorer -----------------------------------------------------------------------------------------
+
+
+def made_pairs(genuine: list[float], impostor: list[float]) -> Pairs:
+    """Pairs of these distances, everybody a person of their own."""
+    g, i = np.array(sorted(genuine)), np.array(sorted(impostor))
+    people = [np.arange(len(x), dtype=np.int32) for x in (g, i)]
+    return Pairs(g, i, people[0], people[1], people[1] + 1, len(i))
+
+
+@pytest.mark.parametrize(("accept", "reject", "share"), [(1, 1, 0.5), (1, 20, 0.5), (50, 1, 0.5), (1, 1, 0.01)])
+def test_the_cheapest_threshold_is_the_cheapest_of_all(
+    accept: float, reject: float, share: float, rng: np.random.Generator
+) -> None:
+    own = made_pairs(rng.normal(1, 0.3, 40).tolist(), rng.normal(1.6, 0.4, 90).tolist())
+
+    def price(t: float) -> float:  # by counting
+        far, frr = np.mean(own.impostor <= t), np.mean(own.genuine > t)
+        return accept * (1 - share) * far + reject * share * frr
+
+    every = np.concatenate([[0.0], own.genuine, own.impostor])
+    found = errors.cheapest(own, accept, reject, share)
+    assert price(found) == pytest.approx(min(price(t) for t in every))
+    far, frr = (np.array([rate]) for rate in thresholds.rates_at(own, found))
+    assert errors.cost(far, frr, accept, reject, share)[0] == pytest.approx(price(found))
+
+
+def test_the_cheapest_threshold_by_hand() -> None:
+    own = made_pairs([0.2, 0.3, 0.6], [0.5, 0.8, 0.9])
+    assert errors.cheapest(own, 1, 10, 0.5) == 0.6  # no match is lost, one stranger of three comes in
+    assert errors.cheapest(own, 10, 1, 0.5) == 0.3  # no stranger comes in, one match of three is lost
+    nobody = errors.cheapest(own, 100, 1, 0.0001)
+    assert nobody == 0.3  # impostors begin at 0.5: matches below cost nothing
+    reverse = made_pairs([0.5], [0.1, 0.2])
+    assert errors.cheapest(reverse, 100, 1, 0.5) < 0.1 and np.isfinite(errors.cheapest(reverse, 100, 1, 0.5))
+
+
+def test_prices_move_the_threshold(tmp_path: Path, rng: np.random.Generator) -> None:
+    own = made_pairs(rng.normal(1, 0.3, 200).tolist(), rng.normal(1.6, 0.4, 400).tolist())
+    explorer = widgets.ThresholdExplorer(own, figures=tmp_path)
+    start = explorer.threshold.value
+    assert start == pytest.approx(errors.cheapest(own, 1, 1, 0.5))
+    far, frr = thresholds.rates_at(own, start)
+    assert f"FAR {100 * far:.2f} %, FRR {100 * frr:.2f} %" in explorer.status.value
+    explorer.reject.value = 50
+    assert explorer.threshold.value > start
+    explorer.reject.value, explorer.accept.value = 1, 50
+    assert explorer.threshold.value < start
+    chart = explorer.chart.value
+    explorer.threshold.value = 1.3
+    assert explorer.chart.value != chart and "Threshold 1.300" in explorer.status.value
+    assert explorer.accept.value == 50  # a hand on the threshold leaves the prices alone
+    explorer.take.click()
+    assert explorer.threshold.value == pytest.approx(explorer.best)
+    explorer.share.value = 0.01
+    assert "100" in explorer.rates.value and len(explorer.figure().axes) == 2
+    explorer.save.click()
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".pdf", ".png"]
+
+
+def test_explorer_of_a_run(table: pd.DataFrame, features: tuple[Features, Features], run: Run) -> None:
+    run.folder.mkdir(parents=True, exist_ok=True)
+    explorer = widgets.explore_threshold(run, images=table)
+    expected = thresholds.pairs(compare_features(*features, run.recipe.metric))
+    assert explorer.pairs is not None
+    np.testing.assert_allclose(explorer.pairs.genuine, expected.genuine)
+    assert widgets.explore_threshold(expected).pairs is expected
+    alone = table[table["split"] == "query"]
+    alone.attrs = table.attrs
+    empty = widgets.explore_threshold(run, images=alone)
+    assert 'role="alert"' in empty.message.value
+    empty.accept.value = 3
+    empty.save.click()
+    assert "nothing to draw" in empty.message.value
+
+
+# --- the attention browser ------------------------------------------------------------------------------------------
+
+
+def test_every_attribute_has_its_map(table: pd.DataFrame, run: Run, tmp_path: Path) -> None:
+    browser = widgets.AttentionBrowser(run, table[table["split"] == "query"], figures=tmp_path)
+    assert len(browser.pictures) == 1 + 2 + 1 and "Image 1 of" in browser.status.value
+    said = answers_of(run, table[table["split"] == "query"].iloc[[3]])
+    browser.image.value = 4
+    for k, (task, odds) in enumerate(zip(run.tasks, said.probability, strict=True)):
+        answer = task.classes[int(odds[0].argmax())]
+        assert browser.captions[k].startswith(f"{task.name}: {answer}\n{100 * float(odds[0].max()):.0f} % sure")
+    pixels = pixels_of([table[table["split"] == "query"]["path"].iloc[3]], run)
+    for method in ("cam", "gradcam", "layercam"):
+        browser.method.value = method
+        heat = attribute_maps(run.network, pixels, "shirt", method)[0].numpy()
+        np.testing.assert_allclose(browser.pictures[1].astype(int), view.overlaid(browser.pictures[0], heat), atol=1)
+    before = browser.grid.value
+    for _ in range(20):
+        browser.random.click()
+    assert browser.grid.value != before and not browser.message.value
+    assert len([axes for axes in browser.figure().axes if axes.images]) == 4
+    browser.save.click()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_maps_are_scored_on_parts(table: pd.DataFrame, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sight.PART_OF, "shirt", "upper")
+    masks = torch.zeros(1, 32, 16, dtype=torch.uint8)
+    masks[:, 4:18, 3:13] = sight.PARTS["upper"]
+    monkeypatch.setattr(sight, "part_masks", lambda *_: masks)
+    browser = widgets.AttentionBrowser(run, table)
+    heat = attribute_maps(run.network, pixels_of([table["path"].iloc[0]], run), "shirt", "cam")
+    inside = masks == sight.PARTS["upper"]
+    share, top = float((heat * inside).sum() / heat.sum()), bool(inside.flatten()[heat.argmax()])
+    assert f"{100 * share:.0f} % on upper\n{'✓' if top else '✗'} top there" in browser.captions[0]
+    assert "no part of its own" in browser.captions[1] and "1 attributes have a visible part" in browser.status.value
+    masks.zero_()
+    browser.image.value = 2
+    assert "not visible" in browser.captions[0]
+
+
+def test_nothing_to_look_at(table: pd.DataFrame, run: Run, tmp_path: Path) -> None:
+    plain = widgets.AttentionBrowser(run_of(histogram, tmp_path), table)
+    assert "answers no attributes" in plain.message.value
+    plain.save.click()
+    assert "nothing to draw" in plain.message.value
+    assert "no images" in widgets.AttentionBrowser(run, table.iloc[:0]).message.value
+    gone = table.assign(path="/nowhere.jpg")
+    assert "cannot be read" in widgets.AttentionBrowser(run, gone).message.value
+
+
+def test_look_shows_the_queries(table: pd.DataFrame, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sight, "images_of", lambda _: table)
+    browser = widgets.look(run)
+    assert browser.image.max == (table["split"] == "query").sum()
+
+
+# --- search by words ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asking(table: pd.DataFrame, run: Run) -> widgets.AttributeSearch:
+    people = pd.DataFrame({"shirt": [0, 1], "bright": [1, -1]}, index=pd.Index([2, 3], name="pid"))
+    known = Attributes(Schema("table", fakes.CLOTHES), people, pd.Series("test", people.index))
+    return widgets.ask(run, images=table, attributes=known)
+
+
+def test_words_rank_the_gallery(asking: widgets.AttributeSearch, tmp_path: Path) -> None:
+    assert asking.grid.value == "" and "say what" in asking.status.value
+    asking.save.click()
+    assert "nothing to draw" in asking.message.value
+    asking.wanted["shirt"].value = "green"
+    asking.wanted["bright"].value = "yes"
+    assert asking.answers is not None and (asking.answers.table["pid"] >= 0).all()
+    p = [odds.double().numpy() for odds in asking.answers.probability]
+    expected = p[0][:, 1] * p[1][:, 1]
+    np.testing.assert_allclose(asking.chance, expected, rtol=1e-5)
+    assert asking.order.tolist() == np.argsort(-expected, kind="stable")[:20].tolist()
+    pids = asking.answers.table["pid"].iloc[asking.order]
+    assert [title[0] for title in asking.titles if title[0] in "✓✗"] == ["✗"] * int(pids.isin([2]).sum())
+    asking.wanted["bright"].value = "any"
+    marks = {pid: title[0] for pid, title in zip(pids, asking.titles, strict=True) if title[0] in "✓✗"}
+    asking.top.value = 3
+    assert asking.grid.value.count("<img") == 3 and marks
+    asking.figures = tmp_path
+    asking.save.click()
+    assert (tmp_path / "words_shirt-green.png").exists()
+    asking.clear.click()
+    assert asking.grid.value == "" and asking.asked == {}
+
+
+def test_marks_are_the_annotations(asking: widgets.AttributeSearch) -> None:
+    asking.wanted["shirt"].value = "green"
+    assert asking.answers is not None
+    for i, title in zip(asking.order, asking.titles, strict=True):
+        pid = asking.answers.table["pid"].iloc[i]
+        assert title.startswith({2: "✗ ", 3: "✓ "}.get(pid, f"{asking.chance[i]:.2f}"))
+    assert "50.0 % do" in asking.status.value
+
+
+def test_temperatures_change_how_sure_it_is(table: pd.DataFrame, run: Run) -> None:
+    plain, flat = (widgets.ask(run, images=table, scale=scale) for scale in (None, np.array([50.0, 50.0])))
+    for each in (plain, flat):
+        each.wanted["shirt"].value = "red"
+    assert np.ptp(flat.chance) < np.ptp(plain.chance) and flat.chance.mean() == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_words_without_a_reader_or_a_gallery(table: pd.DataFrame, run: Run, tmp_path: Path) -> None:
+    plain = widgets.ask(run_of(histogram, tmp_path), images=table)
+    assert "answers no attributes" in plain.message.value
+    plain.top.value = 3
+    assert "answers no attributes" in plain.message.value
+    alone = table[table["split"] == "query"]
+    alone.attrs = table.attrs
+    assert "table of images is empty" in widgets.ask(run, images=alone).message.value

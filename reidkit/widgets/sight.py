@@ -81,7 +81,7 @@ class AttentionBrowser(App):
         maps, chosen, sure = self._maps(pixels)
         heats = [*maps.numpy()]
         self.captions = [
-            f"{t.name}: {t.classes[c]}\n{p:.0%} sure" for t, c, p in zip(self.tasks, chosen, sure, strict=True)
+            f"{t.name}: {t.classes[c]}\n{100 * p:.0f} % sure" for t, c, p in zip(self.tasks, chosen, sure, strict=True)
         ]
         said = self._scores(shown, maps)
         self.captions = [f"{a}{b}" for a, b in zip(self.captions, said, strict=True)]

@@ -29,7 +29,7 @@ STYLE = f"""<style>
 .reidkit-cells .far img {{ opacity: 0.35; }}
 .reidkit-cells > .wide {{ width: auto; max-width: 420px; text-align: left; }}
 .reidkit-cells > .broad {{ width: 118px; }}
-.reidkit-strip {{ flex-wrap: nowrap; overflow-x: auto; }}
+.reidkit-strip {{ height: 124px; overflow: hidden; }}
 .reidkit-strip > * {{ width: 46px; flex: none; }}
 .reidkit-strip img {{ width: 40px; height: 80px; }}
 .reidkit-strip .on img {{ border-color: {BLACK}; outline: 2px solid #F0E442; }}
