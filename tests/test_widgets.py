@@ -30,7 +30,7 @@ from reidkit.search import rerank
 from reidkit.systems import histogram, two_stage
 from reidkit.thresholds import Pairs, compare_features, filtered
 from reidkit.train import Run, recipe
-from reidkit.widgets import errors, sight, view
+from reidkit.widgets import sight, view
 from reidkit.widgets.app import pixels_of
 from reidkit.widgets.retrieval import MERGED, Browser
 
@@ -466,38 +466,11 @@ def made_pairs(genuine: list[float], impostor: list[float]) -> Pairs:
     return Pairs(g, i, people[0], people[1], people[1] + 1, len(i))
 
 
-@pytest.mark.parametrize(("accept", "reject", "share"), [(1, 1, 0.5), (1, 20, 0.5), (50, 1, 0.5), (1, 1, 0.01)])
-def test_the_cheapest_threshold_is_the_cheapest_of_all(
-    accept: float, reject: float, share: float, rng: np.random.Generator
-) -> None:
-    own = made_pairs(rng.normal(1, 0.3, 40).tolist(), rng.normal(1.6, 0.4, 90).tolist())
-
-    def price(t: float) -> float:  # by counting
-        far, frr = np.mean(own.impostor <= t), np.mean(own.genuine > t)
-        return accept * (1 - share) * far + reject * share * frr
-
-    every = np.concatenate([[0.0], own.genuine, own.impostor])
-    found = errors.cheapest(own, accept, reject, share)
-    assert price(found) == pytest.approx(min(price(t) for t in every))
-    far, frr = (np.array([rate]) for rate in thresholds.rates_at(own, found))
-    assert errors.cost(far, frr, accept, reject, share)[0] == pytest.approx(price(found))
-
-
-def test_the_cheapest_threshold_by_hand() -> None:
-    own = made_pairs([0.2, 0.3, 0.6], [0.5, 0.8, 0.9])
-    assert errors.cheapest(own, 1, 10, 0.5) == 0.6  # no match is lost, one stranger of three comes in
-    assert errors.cheapest(own, 10, 1, 0.5) == 0.3  # no stranger comes in, one match of three is lost
-    nobody = errors.cheapest(own, 100, 1, 0.0001)
-    assert nobody == 0.3  # impostors begin at 0.5: matches below cost nothing
-    reverse = made_pairs([0.5], [0.1, 0.2])
-    assert errors.cheapest(reverse, 100, 1, 0.5) < 0.1 and np.isfinite(errors.cheapest(reverse, 100, 1, 0.5))
-
-
 def test_prices_move_the_threshold(tmp_path: Path, rng: np.random.Generator) -> None:
     own = made_pairs(rng.normal(1, 0.3, 200).tolist(), rng.normal(1.6, 0.4, 400).tolist())
     explorer = widgets.ThresholdExplorer(own, figures=tmp_path)
     start = explorer.threshold.value
-    assert start == pytest.approx(errors.cheapest(own, 1, 1, 0.5))
+    assert start == pytest.approx(thresholds.cheapest(own, 1, 1, 0.5))
     far, frr = thresholds.rates_at(own, start)
     assert f"FAR {100 * far:.2f} %, FRR {100 * frr:.2f} %" in explorer.status.value
     explorer.reject.value = 50
@@ -510,7 +483,7 @@ def test_prices_move_the_threshold(tmp_path: Path, rng: np.random.Generator) -> 
     assert explorer.accept.value == 50  # a hand on the threshold leaves the prices alone
     explorer.take.click()
     assert explorer.threshold.value == pytest.approx(explorer.best)
-    explorer.share.value = 0.01
+    explorer.prior.value = 0.01
     assert "100" in explorer.rates.value and len(explorer.figure().axes) == 2
     explorer.save.click()
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".pdf", ".png"]

@@ -21,27 +21,7 @@ from . import view
 from .app import App, control, folder_of, opened, row, split_of
 
 BINS = 80
-SHARES = {"1 in 2": 1 / 2, "1 in 10": 1 / 10, "1 in 100": 1 / 100, "1 in 1,000": 1 / 1000, "1 in 10,000": 1 / 10_000}
-
-
-def cost(far: np.ndarray, frr: np.ndarray, accept: float, reject: float, share: float) -> np.ndarray:
-    """What errors cost on average, for each pair compared.
-
-        cost(t) = accept (1 - share) FAR(t) + reject share FRR(t)
-
-    Args:
-        far, frr: any shape, from 0 to 1. accept, reject: the price of one false accept and one false reject.
-        share: of genuine pairs among those that will be compared.
-    """
-    return accept * (1 - share) * far + reject * share * frr
-
-
-def cheapest(pairs: Pairs, accept: float, reject: float, share: float) -> float:
-    """The threshold of the lowest cost; of several the lowest that is a number one can use."""
-    table = thresholds.error_rates(pairs)
-    best = int(np.argmin(cost(table["far"].to_numpy(), table["frr"].to_numpy(), accept, reject, share)))
-    value = float(table["threshold"].iloc[best])
-    return value if np.isfinite(value) else float(np.nextafter(min(pairs.genuine[0], pairs.impostor[0]), -np.inf))
+PRIORS = {"1 in 2": 1 / 2, "1 in 10": 1 / 10, "1 in 100": 1 / 100, "1 in 1,000": 1 / 1000, "1 in 10,000": 1 / 10_000}
 
 
 class ThresholdExplorer(App):
@@ -57,22 +37,22 @@ class ThresholdExplorer(App):
         self.pairs = pairs
         self.accept = control(ipw.IntSlider, "a stranger let in costs", "420px", min=1, max=100, value=1)
         self.reject = control(ipw.IntSlider, "a match sent away costs", "420px", min=1, max=100, value=1)
-        self.share = control(ipw.Dropdown, "genuine pairs", "420px", options=list(SHARES.items()), value=1 / 2)
+        self.prior = control(ipw.Dropdown, "genuine pairs", "420px", options=list(PRIORS.items()), value=1 / 2)
         self.threshold = control(ipw.FloatSlider, "threshold", "420px", min=0, max=1, readout_format=".3f")
-        for each in (self.accept, self.reject, self.share, self.threshold):
+        for each in (self.accept, self.reject, self.prior, self.threshold):
             each.style.description_width = "150px"
         self.take = ipw.Button(description="Take the cheapest")
         self.chart, self.rates = ipw.HTML(), ipw.HTML()
         self.show(
             row(
-                self.chart, ipw.VBox([self.threshold, self.accept, self.reject, self.share, row(self.take, self.save)])
+                self.chart, ipw.VBox([self.threshold, self.accept, self.reject, self.prior, row(self.take, self.save)])
             ),
             self.status,
             self.message,
             self.rates,
         )
         self.take.on_click(lambda _: self._react(self._take, None))
-        self.on((self.accept, self.reject, self.share), self._take)
+        self.on((self.accept, self.reject, self.prior), self._take)
         self.on((self.threshold,), lambda _: self.refresh())
         self._lack = lack
         if pairs is None:
@@ -90,14 +70,14 @@ class ThresholdExplorer(App):
 
     @property
     def prices(self) -> tuple[float, float, float]:
-        """Of a false accept, of a false reject, and the share of genuine pairs."""
-        return self.accept.value, self.reject.value, self.share.value
+        """Of a false accept, of a false reject, and the share of genuine pairs, as `thresholds.cost` takes them."""
+        return self.accept.value, self.reject.value, self.prior.value
 
     def _take(self, _: object) -> None:
         """Put the threshold where errors cost least."""
         if self.pairs is None:
             raise InputError(self._lack)
-        self.best = cheapest(self.pairs, *self.prices)
+        self.best = thresholds.cheapest(self.pairs, *self.prices)
         with self.silently():
             self.threshold.value = min(max(self.best, self.threshold.min), self.threshold.max)
         self.refresh()
@@ -108,7 +88,7 @@ class ThresholdExplorer(App):
             raise InputError(self._lack)
         value = self.threshold.value
         far, frr = thresholds.rates_at(self.pairs, np.array([value, self.best]))
-        here, least = cost(far, frr, *self.prices)
+        here, least = thresholds.cost(far, frr, *self.prices)
         wrong, lost = float(far[0]), float(frr[0])
         self.tell(
             f"Threshold {value:.3f}: FAR {100 * wrong:.2f} %, FRR {100 * lost:.2f} %, cost {1000 * here:.3g} per 1,000 "
@@ -118,7 +98,7 @@ class ThresholdExplorer(App):
         for name, values, colour in (("impostor", self.pairs.impostor, ORANGE), ("genuine", self.pairs.genuine, BLUE)):
             heights, _ = np.histogram(values, self.edges)
             areas[name] = heights.astype(float), colour
-        total = cost(self._far, self._frr, *self.prices)
+        total = thresholds.cost(self._far, self._frr, *self.prices)
         lines = {
             "FAR": (self._far, VERMILION),
             "FRR": (self._frr, "#004A75"),
@@ -127,7 +107,7 @@ class ThresholdExplorer(App):
         marks = {"threshold": value, "cheapest": min(self.best, self.edges[-1])}
         self.chart.value = view.chart(areas, self.edges, marks, lines=lines, width=520, height=240)
         n = 10_000
-        genuine = n * self.share.value
+        genuine = n * self.prior.value
         rows = [
             ("genuine", f"{genuine:,.0f}", f"{genuine * (1 - lost):,.0f}", f"{genuine * lost:,.0f} sent away"),
             (
@@ -154,7 +134,7 @@ class ThresholdExplorer(App):
         plots.pair_distances(self.pairs, marks, left)
         table = pd.DataFrame({"threshold": self.edges, "far": self._far, "frr": self._frr})
         plots.error_curves(table, thresholds.eer(self.pairs), right)
-        total = cost(self._far, self._frr, *self.prices)
+        total = thresholds.cost(self._far, self._frr, *self.prices)
         right.plot(self.edges, 100 * total / max(total.max(), 1e-12), ":", color=GREEN, label="cost, % of its highest")
         right.axvline(self.best, color="0.5", linewidth=1)
         right.legend()
@@ -162,7 +142,7 @@ class ThresholdExplorer(App):
 
     def name(self) -> str:
         """The prices and the threshold."""
-        return f"threshold_{self.accept.value}_{self.reject.value}_{self.share.value:g}_{self.threshold.value:.3f}"
+        return f"threshold_{self.accept.value}_{self.reject.value}_{self.prior.value:g}_{self.threshold.value:.3f}"
 
 
 def explore_threshold(
