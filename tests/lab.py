@@ -143,4 +143,10 @@ def run_all(page: Any, address: str, file: Path) -> None:
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
     page.wait_for_function(READY, timeout=60_000)
     page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
-    page.wait_for_selector(".reidkit-status", timeout=40_000)
+    page.wait_for_selector(".reidkit-status", timeout=120_000)
+
+
+def stop(page: Any) -> None:
+    """Close a notebook of JupyterLab with its kernel, which would keep its gigabyte as long as the server lives."""
+    page.evaluate("jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    page.close()

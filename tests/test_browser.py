@@ -144,7 +144,7 @@ def threshold(page: Any, shots: Path, name: str) -> None:
     """The threshold explorer: dear matches move it up, a hand elsewhere, the button back."""
     first = text(page)
     assert "FAR" in first and "cheapest" in first
-    dear = changed(page, lambda: press(page, "a match sent away costs", "End"))
+    dear = changed(page, lambda: press(page, "match sent away costs", "End"))
     assert value(dear) > value(first)
     assert value(changed(page, lambda: press(page, "threshold", "ArrowLeft"))) < value(dear)
     back = changed(page, lambda: page.get_by_role("button", name="Take the cheapest").click())
@@ -164,8 +164,8 @@ def attention(page: Any, shots: Path, name: str) -> None:
     """The attention browser: another image, another method."""
     assert "12 attributes by cam" in text(page) and "have a visible part" in text(page)
     assert "Image 2 of" in changed(page, lambda: press(page, "image"))
-    assert "by hirescam" in changed(page, lambda: choose(page, "method", "hirescam"))
-    look(page, shots, f"{name}-hirescam")
+    assert "by layercam" in changed(page, lambda: choose(page, "method", "layercam"))
+    look(page, shots, f"{name}-layercam")
 
 
 def words(page: Any, shots: Path, name: str) -> None:
@@ -202,7 +202,7 @@ def test_in_jupyterlab(jupyter: str, chromium: Any, home: Path, shots: Path, nam
         page.screenshot(path=shots / f"{name}-{width}-failed.png")
         raise
     finally:
-        page.close()
+        lab.stop(page)
     assert errors == []
 
 

@@ -35,12 +35,12 @@ class ThresholdExplorer(App):
         """
         super().__init__(figures)
         self.pairs = pairs
-        self.accept = control(ipw.IntSlider, "a stranger let in costs", "420px", min=1, max=100, value=1)
-        self.reject = control(ipw.IntSlider, "a match sent away costs", "420px", min=1, max=100, value=1)
+        self.accept = control(ipw.IntSlider, "stranger let in costs", "420px", min=1, max=100, value=1)
+        self.reject = control(ipw.IntSlider, "match sent away costs", "420px", min=1, max=100, value=1)
         self.prior = control(ipw.Dropdown, "genuine pairs", "420px", options=list(PRIORS.items()), value=1 / 2)
         self.threshold = control(ipw.FloatSlider, "threshold", "420px", min=0, max=1, readout_format=".3f")
         for each in (self.accept, self.reject, self.prior, self.threshold):
-            each.style.description_width = "150px"
+            each.style.description_width = "160px"
         self.take = ipw.Button(description="Take the cheapest")
         self.chart, self.rates = ipw.HTML(), ipw.HTML()
         self.show(
@@ -61,11 +61,11 @@ class ThresholdExplorer(App):
             return
         low = float(min(pairs.genuine.min(), pairs.impostor.min()))
         high = float(max(pairs.genuine.max(), np.quantile(pairs.impostor, 0.99)))  # beyond no threshold is cheapest
-        self.edges = np.linspace(low, max(high, low + 1e-6), BINS + 1)
+        self.edges = np.linspace(low - (high - low) / BINS, max(high, low + 1e-6), BINS + 1)  # the first accepts nobody
         self._far, self._frr = thresholds.rates_at(pairs, self.edges)
         with self.silently(), self.threshold.hold_trait_notifications():
             self.threshold.min, self.threshold.max = float(self.edges[0]), float(self.edges[-1])
-            self.threshold.step = (self.threshold.max - low) / 400
+            self.threshold.step = (self.threshold.max - self.threshold.min) / 400
         self._take(None)
 
     @property

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from ..plots import BLACK, GREEN, ORANGE, VERMILION
 
+DASHES = ("", "4 3", "1 3")
 WIDTH, HEIGHT = 64, 128  # pixels of a thumbnail
 KEPT = 4096  # thumbnails in memory at most, some 4 kB each
 
@@ -161,10 +162,9 @@ def chart(
         points = " ".join(f"{x(e):.1f},{y(v):.1f}" for e, v in zip(edges, values, strict=True))
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
     for k, (name, place) in enumerate(marks.items()):
-        dash = ("", "4 3", "1 3")[k % 3]
         parts.append(
             f'<line x1="{x(place):.1f}" x2="{x(place):.1f}" y1="{top}" y2="{y(0):.1f}" stroke="currentColor" '
-            f'stroke-width="2" stroke-dasharray="{dash}"><title>{escape(name)}</title></line>'
+            f'stroke-width="2" stroke-dasharray="{DASHES[k % 3]}"><title>{escape(name)}</title></line>'
         )
     ticks = np.linspace(low, high, 5)
     digits = 2 if high - low < 20 else 0
@@ -177,6 +177,12 @@ def chart(
         parts.append(f'<rect x="{at:.0f}" y="3" width="9" height="9" fill="{colour}"/>')
         parts.append(f'<text x="{at + 12:.0f}" y="12">{escape(name)}</text>')
         at += 12 + 6.3 * len(name) + 12
+    for k, name in enumerate(marks if len(marks) > 1 else ()):
+        parts.append(
+            f'<line x1="{at:.0f}" x2="{at + 14:.0f}" y1="8" y2="8" stroke="currentColor" stroke-width="2" '
+            f'stroke-dasharray="{DASHES[k % 3]}"/><text x="{at + 18:.0f}" y="12">{escape(name)}</text>'
+        )
+        at += 18 + 6.3 * len(name) + 12
     axis = f'<line x1="{left}" x2="{width - right}" y1="{y(0):.1f}" y2="{y(0):.1f}" stroke="currentColor"/>'
     drawn = (
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">{"".join(parts)}{axis}</svg>'
