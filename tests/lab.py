@@ -70,7 +70,7 @@ def serving(command: list[str], address: str, home: Path) -> Iterator[None]:
             command, cwd=home, env=environment(home), stdout=out, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
-            for _ in range(300):
+            for _ in range(900):
                 assert server.poll() is None, log.read_text()
                 try:
                     urllib.request.urlopen(address, timeout=2)

@@ -30,7 +30,7 @@ from reidkit.search import rerank
 from reidkit.systems import histogram, two_stage
 from reidkit.thresholds import Pairs, compare_features, filtered
 from reidkit.train import Run, recipe
-from reidkit.widgets import sight, view
+from reidkit.widgets import retrieval, sight, view
 from reidkit.widgets.app import pixels_of
 from reidkit.widgets.retrieval import MERGED, Browser
 
@@ -309,6 +309,28 @@ def test_an_upload_asks_the_whole_gallery(browser: Browser) -> None:
     assert browser.figure().axes
     browser.query.value = 2
     assert "Query 2 of" in browser.status.value
+
+
+def test_a_guest_is_reranked_once(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def counted(*given: Any, **named: Any) -> Any:
+        calls.append(len(given[0]))
+        return rerank(*given, **named)
+
+    monkeypatch.setattr(retrieval, "rerank", counted)
+    browser.rerank.value = True
+    upload(browser, Path(browser.search.query.table["path"].iloc[4]).read_bytes())
+    calls.clear()
+    for share in (0.2, 0.4, 0.6):
+        browser.threshold.value = browser.threshold.min + share * (browser.threshold.max - browser.threshold.min)
+    assert calls == []
+    browser.k1.value = 4
+    assert calls == [len(browser.search.query), 1]  # the first for the range of the threshold
+    assert browser.found is not None
+    expected = rerank(browser.asked().query.descriptor, browser.search.gallery.descriptor, 4, 6, 0.3)  # type: ignore[union-attr]
+    nearest = browser.found.ranking.order[0, 0]
+    assert browser.found.ranking.distance[0, 0] == pytest.approx(float(expected[0, nearest]))
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"\xff\xd8\xff\xe0 half a JPEG"], ids=["empty", "html", "half"])

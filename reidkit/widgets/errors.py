@@ -65,7 +65,7 @@ class ThresholdExplorer(App):
         self._far, self._frr = thresholds.rates_at(pairs, self.edges)
         with self.silently(), self.threshold.hold_trait_notifications():
             self.threshold.min, self.threshold.max = float(self.edges[0]), float(self.edges[-1])
-            self.threshold.step = (self.threshold.max - self.threshold.min) / 400
+            self.threshold.step = (self.threshold.max - self.threshold.min) / 1000
         self._take(None)
 
     @property

@@ -144,9 +144,8 @@ class Search:
         """Distances of one query to the gallery, (1, G)."""
         own = question.query
         if question.rerank is not None:
-            if isinstance(own, int):
-                return self._rerank(question)[own : own + 1]
-            return self._once(own.descriptor, question)
+            table = self._rerank(question)
+            return table[own : own + 1] if isinstance(own, int) else table
         fill = self._fill(question.metric)
         descriptor = self.query.descriptor[own : own + 1] if isinstance(own, int) else own.descriptor
         exact = is_small(self.query.descriptor if len(self.query) else descriptor, self.gallery.descriptor)
@@ -154,18 +153,17 @@ class Search:
         fill(descriptor, out)
         return out.numpy()
 
-    def _once(self, query: Tensor, question: Question) -> np.ndarray:
-        assert question.rerank is not None
-        k1, k2, weight = question.rerank
-        found = rerank(query, self.gallery.descriptor, k1, k2, weight, question.metric, progress=False)
-        return found.numpy()
-
     def _rerank(self, question: Question) -> np.ndarray:
-        """Re-ranked distances of all queries (Q, G), kept until other numbers are asked for."""
-        key = question.metric, question.rerank
+        """Re-ranked distances of all queries (Q, G), or of a guest (1, G); kept until others are asked for."""
+        assert question.rerank is not None
+        own = question.query
+        key = question.metric, question.rerank, None if isinstance(own, int) else own.path
         if self._reranked is None or self._reranked[0] != key:
             self._fill(question.metric)  # refuses an empty gallery
-            self._reranked = key, self._once(self.query.descriptor, question)
+            k1, k2, weight = question.rerank
+            query = self.query.descriptor if isinstance(own, int) else own.descriptor
+            found = rerank(query, self.gallery.descriptor, k1, k2, weight, question.metric, progress=False)
+            self._reranked = key, found.numpy()
         return self._reranked[1]
 
     def find(self, question: Question) -> Found:
