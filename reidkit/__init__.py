@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .ranking import Ranking, rank
     from .search import Gallery, rerank, rerank_cost
     from .train import Recipe, fit, load_or_fit, load_run, recipe
+    from .widgets import browse
 
 __all__ = [
     "Features",
@@ -26,6 +27,7 @@ __all__ = [
     "Ranking",
     "Recipe",
     "Scores",
+    "browse",
     "describe",
     "evaluate",
     "features_of",
@@ -52,6 +54,7 @@ _HOME = {
     "ranking": ("Ranking", "rank"),
     "search": ("Gallery", "rerank", "rerank_cost"),
     "train": ("Recipe", "fit", "load_or_fit", "load_run", "recipe"),
+    "widgets": ("browse",),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 

@@ -274,12 +274,6 @@ def report(
         print(run.folder)
 
 
-def images_of(run: Any, root: Path | None) -> Any:
-    """The table of images a run was trained on, read again from where it was or from where it is now."""
-    about = json.loads((run.folder / "environment.json").read_text())
-    return read_images(run.recipe.dataset, root or about["root"] or None, fold=run.recipe.fold)
-
-
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A folder that `reidkit train` made.")],
@@ -290,6 +284,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score a finished run: mAP, CMC, mINP, and how many queries had no match."""
+    from .features import images_of
     from .metrics import AP_FORMS
     from .ranking import METRICS, chosen
     from .train import load_run
@@ -319,7 +314,7 @@ def search(
 
     from . import plots
     from .data import load
-    from .features import describe, features_in, features_of
+    from .features import answers_of, describe, features_in, features_of, images_of
     from .ranking import leave_out, rank, rank_distance
     from .search import rerank as reranked
     from .thresholds import described_as, description
@@ -343,7 +338,7 @@ def search(
     shown = features_in(found, gallery, progress=watched()) if gallery else None
     if image is None:
         table = shown.table if shown else images_of(found, root).query("split == 'gallery' and pid != -1")
-        fits = described_as(answers_of(found, table), wanted, honest(found, root))
+        fits = described_as(answers_of(found, table, progress=watched()), wanted, honest(found, root))
         order = np.argsort(-fits, kind="stable")[:top]
         values, title = [round(float(fits[i]), 4) for i in order], "probability"
     else:
@@ -357,7 +352,7 @@ def search(
         else:
             ranking = rank(query, shown.descriptor, [-2], pids, metric=plan.metric, rule="none")
         if wanted:
-            said = answers_of(found, table).classes
+            said = answers_of(found, table, progress=watched()).classes
             misfit = [said[:, number] != answer for number, answer in description(wanted, found.tasks).items()]
             ranking = leave_out(ranking, np.any(misfit, axis=0)[None])
         order = ranking.order[0][ranking.keep[0]][:top]
@@ -386,22 +381,13 @@ def search(
 def honest(run: Any, root: Path | None) -> Any:
     """Temperatures from the people whom the training held out; None where it held out nobody."""
     from .course import sets
-    from .features import answer
+    from .features import answer, images_of
     from .thresholds import temperatures
 
     held_out = sets(run.recipe, images_of(run, root), progress=watched())[1] if run.recipe.validation else None
     if held_out is None:
         return None
     return temperatures(answer(run, held_out, progress=watched()), held_out.attributes.numpy())
-
-
-def answers_of(run: Any, table: Any) -> Any:
-    """What a run says about the attributes of the images of a table."""
-    from .data import load
-    from .features import answer
-
-    pixels = load(table, run.recipe.height, run.recipe.width, people=(), progress=watched())
-    return answer(run, pixels, progress=watched())
 
 
 def record(row: Any) -> dict[str, Any]:

@@ -507,7 +507,7 @@ def _halves() -> tuple[float, float, float]:
         ((0.5, 0.5, 0.5), "Those are the contributions L / sigma^2; the weights differ."),
     ),
 )
-def _weights() -> tuple[float, float, float]:
+def _best_weights() -> tuple[float, float, float]:
     return 1 / (2 * 8), 1 / (2 * 2), 1 / (2 * 0.5)
 
 

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from .attributes import Task
 from .data import ImageSet, load, standardise
-from .images import InputError, absolute
+from .images import InputError, absolute, read_images
 from .train import Recipe, Run, fabric_for, write
 
 COLUMNS = ("pid", "camid", "frame", "orientation")
@@ -145,6 +145,26 @@ def features_of(run: Run, images: pd.DataFrame, split: str, *, progress: bool = 
     features = describe(run.network, pixels, run.recipe, progress=progress)
     features.save(path)
     return features
+
+
+def images_of(run: Run, root: Path | str | None = None) -> pd.DataFrame:
+    """The table of images a run was trained on, read again from where it was, or from `root` where it is now.
+
+    Raises:
+        InputError: nothing is there.
+    """
+    about = json.loads((run.folder / "environment.json").read_text())
+    return read_images(run.recipe.dataset, root or about["root"] or None, fold=run.recipe.fold)
+
+
+def answers_of(run: Run, table: pd.DataFrame, *, progress: bool = False) -> Answers:
+    """`answer` for images on disk.
+
+    Raises:
+        InputError: images that cannot be read, a run that answers no attributes.
+    """
+    pixels = load(table, run.recipe.height, run.recipe.width, people=(), progress=progress)
+    return answer(run, pixels, progress=progress)
 
 
 def features_in(run: Run, folder: Path | str, *, progress: bool = False) -> Features:

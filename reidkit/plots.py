@@ -13,6 +13,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
@@ -187,9 +188,9 @@ def _degrees(orientation: int) -> int:
 # --- images and rankings -------------------------------------------------------------------------------------
 
 
-def show_image(axes: Axes, path: str, *, frame: str | None = None, title: str = "") -> None:
-    """One image without ticks, with a coloured frame and a small title."""
-    axes.imshow(picture(path), interpolation="nearest")
+def show_image(axes: Axes, image: str | np.ndarray, *, frame: str | None = None, title: str = "") -> None:
+    """One image, a file or (H, W, 3), without ticks, with a coloured frame and a small title."""
+    axes.imshow(picture(image) if isinstance(image, str) else image, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -266,6 +267,61 @@ def attribute_examples(said: Answers, truth: np.ndarray, rows: Sequence[int], ta
             weight = "bold" if known and not right else "normal"
             at = 1 - (line + 0.5) / len(tasks)
             words.text(0, at, text, fontsize=6.5, color=colour, weight=weight, va="center", transform=words.transAxes)
+    return figure
+
+
+def maps(images: Sequence[np.ndarray], titles: Sequence[str], *, columns: int = 7) -> Figure:
+    """An image and the same under its attention maps, (H, W, 3) each, in lines of seven with a title below."""
+    use_style()
+    lines = -(-len(images) // columns)
+    figure, grid = plt.subplots(lines, columns, figsize=(1.25 * columns, 2.4 * lines), squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, image, title in zip(grid.flat, images, titles, strict=False):
+        axes.set_axis_on()
+        show_image(axes, image)
+        axes.set_xlabel(title, fontsize=7)
+    return figure
+
+
+def retrieved(
+    query: np.ndarray,
+    images: Sequence[np.ndarray],
+    titles: Sequence[str],
+    ranking: Ranking,
+    threshold: float,
+    *,
+    title: str = "",
+    known: bool = True,
+) -> Figure:
+    """One query's list in lines of ten, and the distances of its whole gallery below.
+
+    Args:
+        query: (H, W, 3). images: the first of the list. titles: of the images. ranking: one row.
+        threshold: images beyond it are faded. known: whether it is known who the query is, so that frames have a sense.
+    """
+    use_style()
+    lines = max(1, -(-len(images) // 10))
+    figure = plt.figure(figsize=(8.6, 1.75 * lines + 2.1))
+    grid = figure.add_gridspec(lines + 1, 11, height_ratios=[*[1.75] * lines, 1.6])
+    show_image(figure.add_subplot(grid[0, 0]), query, frame=BLACK, title="query")
+    for k, (image, text) in enumerate(zip(images, titles, strict=True)):
+        axes = figure.add_subplot(grid[k // 10, 1 + k % 10])
+        frame = (GREEN if ranking.match[0, k] else VERMILION) if known else None
+        show_image(axes, image, frame=frame, title=text)
+        if ranking.distance[0, k] > threshold:
+            axes.images[0].set_alpha(0.4)
+    axes = figure.add_subplot(grid[lines, 1:])
+    kept, hit = ranking.keep[0], ranking.match[0]
+    bins = list(np.linspace(ranking.distance[0][kept].min(), ranking.distance[0][kept].max(), 50)) if kept.any() else 1
+    for which, colour, name in ((kept & ~hit, ORANGE, "others"), (kept & hit, BLUE, "same person")):
+        if which.any():
+            label = f"{name} ({which.sum():,})"
+            axes.hist(ranking.distance[0][which], bins=bins, density=True, alpha=0.6, color=colour, label=label)
+    axes.axvline(threshold, color=BLACK, label=f"threshold {threshold:.3f}")
+    axes.set(xlabel=f"{ranking.metric} distance", ylabel="density", yticks=[])
+    axes.legend(fontsize=7)
+    figure.suptitle(title, fontsize=7, x=0.01, ha="left")
     return figure
 
 
@@ -686,9 +742,8 @@ def heats(
     height, width = pictures[0].shape[:2]
     columns, rows = (len(pictures), len(names)) if across else (len(names), len(pictures))
     size = (0.85 * columns, (0.83 * height / width + 0.16) * rows + 0.15)
-    tight = {"w_pad": 0.01, "h_pad": 0.01, "wspace": 0, "hspace": 0}
-    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
-    figure.get_layout_engine().set(**tight)
+    layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout=layout)
     for i, (line, image) in enumerate(zip(grid.T if across else grid, pictures, strict=True)):
         for j, (axes, name) in enumerate(zip(line, names, strict=True)):
             axes.imshow(image, interpolation="nearest")
@@ -757,12 +812,12 @@ def verdicts(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     for verdict, (colour, marker) in looks.items():
         part = table[table["verdict"] == verdict]
         reach = (part["difference"] - part["low"], part["high"] - part["difference"])
-        dots = {"fmt": marker, "color": colour, "markersize": 4.5, "label": verdict}
+        dots: dict[str, Any] = {"fmt": marker, "color": colour, "markersize": 4.5, "label": verdict}
         axes.errorbar(part["difference"], part.index, xerr=reach, elinewidth=1.4, **dots)
     claimed = table["better"] + " > " + table["worse"]
     claimed = claimed.map(lambda text: textwrap.shorten(text, 40, placeholder=" ..."))
     axes.set_yticks(range(len(table)), claimed + ", " + table["metric"] + " (" + table["dataset"] + ")", fontsize=7)
-    name = {"ha": "right", "fontsize": 7, "bbox": {"fc": "white", "ec": "none", "pad": 1}}
+    name: dict[str, Any] = {"ha": "right", "fontsize": 7, "bbox": {"fc": "white", "ec": "none", "pad": 1}}
     for first in table.index[table["system"].ne(table["system"].shift())]:
         axes.axhline(first - 0.5, color="0.85", linewidth=0.8)
         axes.text(0.995, first, table["system"][first], transform=axes.get_yaxis_transform(), **name)

@@ -639,6 +639,27 @@ def threshold_at(pairs: Pairs, far: float = 0.01, *, resamples: int = 500, seed:
     return Threshold(value, low, high, float(own_far), float(own_frr))
 
 
+def cost(far: Any, frr: Any, accept: float, reject: float, prior: float) -> Any:
+    """What errors cost on average for each pair compared (Bayes risk).
+
+        cost(t) = accept (1 - prior) FAR(t) + reject prior FRR(t)
+
+    Args:
+        far, frr: numbers or arrays, from 0 to 1. accept, reject: the price of one false accept, of one false reject.
+        prior: share of genuine pairs among those that will be compared.
+    """
+    return accept * (1 - prior) * far + reject * prior * frr
+
+
+def cheapest(pairs: Pairs, accept: float = 1.0, reject: float = 1.0, prior: float = 0.5) -> float:
+    """The threshold of the lowest `cost`, exactly; of several the lowest. Arguments as there."""
+    table = error_rates(pairs)
+    best = int(np.argmin(cost(table["far"], table["frr"], accept, reject, prior)))
+    value = float(table["threshold"].iloc[best])
+    lowest = min(pairs.genuine.min(), pairs.impostor.min())
+    return value if value > -inf else float(np.nextafter(lowest, -inf))  # a number one can use
+
+
 def measure(pairs: Pairs, threshold: float, *, resamples: int = 500, seed: int = 0) -> Measured:
     """Both error rates of a threshold, with 95 % intervals.
 

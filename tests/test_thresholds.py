@@ -23,9 +23,11 @@ from reidkit.thresholds import (
     Comparison,
     Gaussian,
     Pairs,
+    cheapest,
     compare,
     compare_distance,
     compare_features,
+    cost,
     crossing,
     described_as,
     detection_and_identification,
@@ -776,3 +778,33 @@ def test_a_description_that_cannot_be_is_a_sentence(
 ) -> None:
     with pytest.raises(InputError, match=message):
         described_as(answers(rng, 3), wanted)
+
+
+# --- prices of errors ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("accept", "reject", "prior"), [(1, 1, 0.5), (1, 20, 0.5), (50, 1, 0.5), (1, 1, 0.01)])
+def test_the_cheapest_threshold_is_the_cheapest_of_all(
+    accept: float, reject: float, prior: float, rng: np.random.Generator
+) -> None:
+    own = given(rng.normal(1, 0.3, 40), rng.normal(1.6, 0.4, 90))
+
+    def price(t: float) -> float:  # by counting
+        far, frr = np.mean(own.impostor <= t), np.mean(own.genuine > t)
+        return accept * (1 - prior) * far + reject * prior * frr
+
+    every = np.concatenate([[0.0], own.genuine, own.impostor])
+    found = cheapest(own, accept, reject, prior)
+    assert price(found) == pytest.approx(min(price(t) for t in every))
+    far, frr = (np.array([rate]) for rate in rates_at(own, found))
+    assert cost(far, frr, accept, reject, prior)[0] == pytest.approx(price(found))
+
+
+def test_the_cheapest_threshold_by_hand() -> None:
+    own = given(np.array([0.2, 0.3, 0.6]), np.array([0.5, 0.8, 0.9]))
+    assert cheapest(own, 1, 10, 0.5) == 0.6  # no match is lost, one stranger of three comes in
+    assert cheapest(own, 10, 1, 0.5) == 0.3  # no stranger comes in, one match of three is lost
+    nobody = cheapest(own, 100, 1, 0.0001)
+    assert nobody == 0.3  # impostors begin at 0.5: matches below cost nothing
+    reverse = given(np.array([0.5]), np.array([0.1, 0.2]))
+    assert cheapest(reverse, 100, 1, 0.5) < 0.1 and np.isfinite(cheapest(reverse, 100, 1, 0.5))
