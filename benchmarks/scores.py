@@ -126,7 +126,7 @@ def summary(table: pd.DataFrame) -> str:
     lines = [f"| system | n | {' | '.join(shown)} | minutes |", "|---" * (3 + len(shown)) + "|"]
     for name, part in table.groupby("system", sort=False):
         means, spread = part.mean(numeric_only=True), part.std(numeric_only=True).fillna(0)  # of n - 1
-        cells = [f"{means[c]:.1f} ± {spread[c]:.1f}" for c in shown]
+        cells = [f"{means[c]:.1f} ± {spread[c]:.1f}" if part[c].notna().any() else "" for c in shown]
         lines.append(f"| {name} | {len(part)} | {' | '.join(cells)} | {part['minutes'].mean():.1f} |")
     return "\n".join(lines)
 
