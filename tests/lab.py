@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -135,6 +136,18 @@ def opened(chromium: Any, width: int, height: int = 1400) -> tuple[Any, list[str
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     return page, errors
+
+
+def outside(page: Any) -> list[str]:
+    """From now on nothing outside this machine is asked: what would have been gets an empty answer and is listed."""
+    asked: list[str] = []
+
+    def refuse(route: Any) -> None:
+        asked.append(route.request.url)
+        route.fulfill(status=200, body="")
+
+    page.route(re.compile(r"^https?://(?!127\.0\.0\.1[:/])"), refuse)
+    return asked
 
 
 def run_all(page: Any, address: str, file: Path) -> None:

@@ -66,12 +66,14 @@ def text(page: Any) -> str:
 
 
 def changed(page: Any, act: Any) -> str:
-    """Do something, wait until pictures and line are others, and return the new line."""
-    before = page.evaluate(f"() => {{ const app = document.querySelector('.reidkit-app'); return {PICTURE}; }}")
+    """Do something, wait until pictures or line are others and come to rest, and return the new line."""
+    shown = f"() => {{ const app = document.querySelector('.reidkit-app'); return app.innerText + {PICTURE}; }}"
+    before = page.evaluate(shown)
     act()
-    condition = f"before => {{ const app = document.querySelector('.reidkit-app'); return {PICTURE} !== before; }}"
-    page.wait_for_function(condition, arg=before, timeout=60_000)
-    page.wait_for_timeout(200)  # the rest of what the kernel sends
+    page.wait_for_function(f"before => ({shown})() !== before", arg=before, timeout=60_000)
+    now = None
+    while now != (now := page.evaluate(shown)):  # the kernel sends a step in several messages
+        page.wait_for_timeout(1000)
     return text(page)
 
 
@@ -216,6 +218,7 @@ def test_as_a_page(chromium: Any, home: Path, shots: Path, name: str) -> None:
     with lab.voila(file) as address:
         page, errors = lab.opened(chromium, 1000)
         page.reidkit_home = home
+        outside = lab.outside(page)
         try:
             page.goto(address, wait_until="commit")  # it is loaded when all cells have run
             page.wait_for_selector(".reidkit-status", timeout=120_000)
@@ -227,3 +230,5 @@ def test_as_a_page(chromium: Any, home: Path, shots: Path, name: str) -> None:
         finally:
             page.close()
     assert errors == []
+    own = [url for url in outside if not re.search("font-?awesome|mathjax", url)]  # Voila's own page asks for these
+    assert own == []
