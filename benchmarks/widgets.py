@@ -1,16 +1,18 @@
 """What a step of the retrieval browser costs at a large gallery, and whether many of them leave anything behind.
 
     python benchmarks/widgets.py [--gallery 20000] [--steps 500]
+    python benchmarks/widgets.py --browser [--steps 40]
 
 Descriptors and images are random: neither the time of a step nor its memory depends on who is seen. A step is another
-query, the top 20 shown, the overlay off. The step to the picture on a screen is measured in a browser by
-tests/test_browser.py.
+query, the top 20 shown, the overlay off. With --browser it is a key on the slider in JupyterLab in chromium, and the
+time runs until the pictures have changed and are decoded; the driving is that of tests/lab.py.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -45,6 +47,48 @@ def memory() -> float:
     return psutil.Process().memory_info().rss / 2**20
 
 
+STEP = """() => {
+  const app = document.querySelector('.reidkit-app'), pictures = () => [...app.querySelectorAll('img')];
+  const shown = () => pictures().map(i => i.src).join(), before = shown();
+  let pressed;
+  document.addEventListener('keydown', () => { pressed = performance.now(); }, {once: true, capture: true});
+  window.step = new Promise(done => {
+    const look = () => shown() === before ? requestAnimationFrame(look)
+      : Promise.all(pictures().map(i => i.decode().catch(() => 0))).then(() => done(performance.now() - pressed));
+    look();
+  });
+}"""
+
+
+def in_browser(queries: int, gallery: int, dimension: int, steps: int) -> np.ndarray:
+    """Milliseconds from a key to the changed picture in JupyterLab, a step each."""
+    sys.path.append(str(Path(__file__).parents[1] / "tests"))
+    import lab
+
+    with tempfile.TemporaryDirectory() as folder:
+        code = f"""import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from widgets import people
+from reidkit.widgets import Browser
+place = Path({folder!r})
+query, gallery = people(place, {queries}, "query", {dimension}, 0), people(place, {gallery}, "gallery", {dimension}, 1)
+"""
+        file = lab.notebook(Path(folder) / "step.ipynb", code, "Browser(query, gallery)")
+        with lab.jupyterlab(Path(folder)) as address, lab.browser() as chromium:
+            page, _ = lab.opened(chromium, 1280)
+            lab.run_all(page, address, file)
+            handle = page.locator(".widget-slider:has(label:text-is('query')) .noUi-handle")
+            ms = []
+            for _ in range(steps):
+                page.wait_for_timeout(300)
+                page.evaluate(STEP)
+                handle.press("ArrowRight")
+                ms.append(page.evaluate("() => window.step"))
+            lab.stop(page)
+    return np.array(ms)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser()
@@ -52,7 +96,13 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=3_368)
     parser.add_argument("--dimension", type=int, default=512)
     parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--browser", action="store_true")
     given = parser.parse_args()
+    if given.browser:
+        ms = in_browser(given.queries, given.gallery, given.dimension, min(given.steps, 40))
+        print(f"{given.queries:,} queries, {given.gallery:,} gallery images, {len(ms)} keys in chromium: median")
+        print(f"{np.median(ms):.0f} ms to the changed picture, 95 % within {np.quantile(ms, 0.95):.0f} ms")
+        return
     with tempfile.TemporaryDirectory() as folder:
         query = people(Path(folder), given.queries, "query", given.dimension, 0)
         gallery = people(Path(folder), given.gallery, "gallery", given.dimension, 1)
