@@ -6,22 +6,16 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import numpy as np
 import pandas as pd
-from jupyter_client import AsyncKernelManager
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from tqdm.auto import tqdm
 
-from . import claims, site, synthetic
+from . import claims, synthetic
 from .attributes import Attributes, read_attributes
 from .data import ImageSet, load
 from .features import answer
@@ -161,15 +155,6 @@ def runs_folder() -> Path:
 # --- running notebooks ---------------------------------------------------------------------------------------
 
 
-class OwnKernel(KernelSpecManager):
-    """Always the Python that runs now, whatever kernels the machine has registered under the name python3."""
-
-    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        del kernel_name
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        return KernelSpec(argv=argv, display_name="reidkit", language="python")
-
-
 @dataclass(frozen=True)
 class Executed:
     """One lesson that ran."""
@@ -180,21 +165,6 @@ class Executed:
     figures: int  # files it wrote
 
 
-@contextmanager
-def variables(values: dict[str, str]) -> Iterator[None]:
-    """Environment variables for a while."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
 def execute(path: Path, out: Path, *, profile: str, dataset: str, progress: bool = True) -> Executed:
     """Run one notebook with a profile and keep it, outputs and all, in `out`.
 
@@ -202,6 +172,13 @@ def execute(path: Path, out: Path, *, profile: str, dataset: str, progress: bool
         InputError: a cell that failed, named with notebook, cell and exception in one sentence. The notebook up to
             there is kept beside the others as NAME.failed.ipynb.
     """
+    # here and not above, because lessons import this module as well and should not wait for what only runs them
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    from . import kernels
+
     notebook = nbformat.read(path, as_version=4)
     out.mkdir(parents=True, exist_ok=True)
     figures = figures_folder(dataset, profile)
@@ -209,14 +186,13 @@ def execute(path: Path, out: Path, *, profile: str, dataset: str, progress: bool
     sockets = tempfile.TemporaryDirectory(prefix="reidkit")
     # no ports, and no warning about them; the path is absolute because the kernel runs in another folder
     talk = {} if sys.platform == "win32" else {"transport": "ipc", "ip": f"{sockets.name}/kernel"}
-    manager = AsyncKernelManager(kernel_spec_manager=OwnKernel(), **talk)
-    client = NotebookClient(notebook, km=manager, timeout=CELL_SECONDS[profile], resources=where(path))
+    client = NotebookClient(notebook, km=kernels.manager(**talk), timeout=CELL_SECONDS[profile], resources=where(path))
     started = time.perf_counter()
     bar = tqdm(total=len(notebook.cells), desc=path.stem, unit="cell", disable=not progress, leave=False)
     client.on_cell_complete = lambda cell_index, **_: bar.update(cell_index + 1 - bar.n)
     failed = out / f"{path.stem}.failed.ipynb"
     try:
-        with variables({"REIDKIT_PROFILE": profile, "REIDKIT_DATASET": dataset, "TQDM_DISABLE": "1"}):
+        with kernels.variables({"REIDKIT_PROFILE": profile, "REIDKIT_DATASET": dataset, "TQDM_DISABLE": "1"}):
             client.execute(cleanup_kc=True)  # or the kernel lives on, since it was handed in
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         write(failed, lambda temporary: nbformat.write(notebook, temporary))
@@ -277,6 +253,9 @@ def run(
         if not chosen:
             names = ", ".join(path.stem for path in lessons())
             raise InputError(f"no lesson starts with {only!r}: there are {names}.")
+    from . import kernels
+
+    kernels.warm_up()
     started = time.perf_counter()
     images = prepare(dataset, profile, progress=progress)
     say(f"{dataset}: {len(images):,} images in {images.attrs['root']} ({time.perf_counter() - started:.0f} s)")
@@ -290,6 +269,8 @@ def run(
     verdicts = claims.report(home() / "figures") if html or not only else ""
     if html:
         executed = [path for path in sorted(home_out.glob("[0-9][0-9]_*.ipynb")) if ".failed" not in path.name]
+        from . import site
+
         closing = f"## What the papers claim, and what was measured\n\n{verdicts}"
         title = f"reidkit on {dataset}, {profile}"
         site.build(executed, home_out / "site", title=title, closing=closing, hide=str(home()), say=say)

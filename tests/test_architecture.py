@@ -19,7 +19,7 @@ PACKAGE = TOP / "reidkit"
 ORDER = [
     "images", "papers", "tables", "attributes", "synthetic", "data", "backbones", "losses", "cams", "systems", "train",
     "features", "ranking", "search", "metrics", "thresholds", "attention", "plots", "widgets", "claims", "exercises",
-    "site", "course", "report", "doctor", "cli",
+    "site", "kernels", "course", "report", "doctor", "cli",
 ]  # fmt: skip
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
 NOTEBOOKS = sorted((TOP / "notebooks").glob("*.ipynb"))

@@ -1,0 +1,137 @@
+"""Kernels for the lessons that have imported before they start.
+
+Every lesson imports torch, torchvision, pandas, scikit-learn, seaborn: ten seconds on the floor machine, eleven times.
+On Linux one process imports them once, and the kernel of every lesson is forked from it (the standard library's
+forkserver: it starts no thread and touches no GPU, so that a fork is safe). Elsewhere a kernel starts as always.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
+from threading import Thread
+from typing import Any
+
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.provisioning import LocalProvisioner
+
+WARM = sys.platform == "linux"
+# not the inline backend of matplotlib: it looks for its kernel when it is imported
+IMPORTS = [
+    *(f"reidkit.{module}" for module in ("attention", "course", "exercises", "report", "thresholds", "widgets")),
+    "faiss", "ipykernel.kernelapp", "ipykernel.zmqshell", "IPython.core.pylabtools", "pytorch_grad_cam",
+]  # fmt: skip
+INLINE = "module://matplotlib_inline.backend_inline"
+
+
+class OwnKernel(KernelSpecManager):
+    """Always the Python that runs now, whatever kernels the machine has registered under the name python3."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        del kernel_name
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=argv, display_name="reidkit", language="python")
+
+
+@contextmanager
+def variables(values: dict[str, str]) -> Iterator[None]:
+    """Environment variables for a while."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def warm_up() -> None:
+    """Begin to import what lessons import, in a process beside this one, unless that has been done."""
+    if WARM:
+        multiprocessing.set_forkserver_preload(IMPORTS)
+        # matplotlib reads its backend when it is imported: the one a kernel would have given it
+        with variables({"MPLBACKEND": os.environ.get("MPLBACKEND") or INLINE}):
+            forkserver.ensure_running()
+
+
+def manager(**talk: Any) -> AsyncKernelManager:
+    """What starts a kernel and ends it; `talk` says over which transport one speaks with it."""
+    made = AsyncKernelManager(kernel_spec_manager=OwnKernel(), **talk)
+    if WARM:
+        made.provisioner = Fork(kernel_id="", kernel_spec=made.kernel_spec, parent=made)
+    return made
+
+
+class Fork(LocalProvisioner):
+    """Starts a kernel by a fork of the process that has imported all."""
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
+        warm_up()
+        options = cmd[cmd.index("-f") :]
+        context = multiprocessing.get_context("forkserver")
+        process = context.Process(target=serve, args=(options, kwargs["env"], kwargs.get("cwd")))
+        process.start()
+        self.process = Started(process)  # type: ignore[assignment]
+        self.pid = self.pgid = process.pid
+        self.cwd = kwargs.get("cwd")
+        return self.connection_info
+
+
+def serve(options: list[str], env: dict[str, str], cwd: str | None) -> None:
+    """A kernel, in the process that was forked for it."""
+    os.setsid()  # a Ctrl-C at the terminal is for the course, which then ends its kernel
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd or ".")
+    Thread(target=follow, args=(multiprocessing.parent_process(),), daemon=True).start()
+    from ipykernel.kernelapp import launch_new_instance
+
+    launch_new_instance(argv=[*options, f"--IPKernelApp.parent_handle={os.getppid()}"])
+
+
+def follow(course: Any) -> None:
+    """End this process when the course has ended, be it killed."""
+    course.join()
+    os._exit(1)
+
+
+class Started:
+    """A forked process with the manners of subprocess.Popen, as far as jupyter_client asks for them."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, process: BaseProcess) -> None:
+        self.process = process
+        self.pid = process.pid
+
+    def poll(self) -> int | None:
+        """The exit status, None while it runs."""
+        return self.process.exitcode
+
+    def wait(self) -> int | None:
+        """The exit status, when it has ended."""
+        self.process.join()
+        return self.process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        """A signal to the process alone."""
+        if self.process.exitcode is None and self.pid is not None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it."""
+        self.send_signal(signal.SIGKILL)

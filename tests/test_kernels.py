@@ -1,0 +1,118 @@
+"""Notebooks run in a kernel of their own that ends with them, whatever ends them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from reidkit import course, kernels
+from reidkit.images import InputError
+
+SAY_PID = "import os, pathlib\n_ = pathlib.Path('pid').write_text(str(os.getpid()))"
+
+
+def notebook(folder: Path, *cells: str) -> Path:
+    path = folder / "05_own.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell(SAY_PID), *map(new_code_cell, cells)]), path)
+    return path
+
+
+def run(path: Path) -> list[str]:
+    """The texts that its cells gave."""
+    done = course.execute(path, path.parent / "out", profile="smoke", dataset="synthetic", progress=False)
+    outputs = [output for cell in nbformat.read(done.path, 4).cells for output in cell.get("outputs", [])]
+    return [output.get("text") or ",".join(sorted(output["data"])) for output in outputs]
+
+
+def ends(pid: int) -> bool:
+    """Whether a process is gone, or is within ten seconds."""
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_notebook_runs_in_its_folder_with_its_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REIDKIT_DATASET", "viper")  # the course's own choice goes before
+    path = notebook(
+        tmp_path,
+        "import os\nprint(os.environ['REIDKIT_PROFILE'], os.environ['REIDKIT_DATASET'], os.getcwd())",
+        "import matplotlib\nprint(matplotlib.get_backend(), __name__)",
+    )
+    monkeypatch.setenv("MPLBACKEND", "Agg")  # the lessons' pictures then come by file alone
+    first, second = run(path)
+    assert first.split() == ["smoke", "synthetic", str(tmp_path)]
+    assert second.split()[1] == "__main__"
+    assert os.environ["REIDKIT_DATASET"] == "viper" and "REIDKIT_PROFILE" not in os.environ
+    assert ends(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.skipif(not kernels.WARM, reason="only Linux forks its kernels")
+def test_a_kernel_has_imported_before_it_starts(tmp_path: Path) -> None:
+    seen = "import sys\nprint({'torch', 'reidkit.course', 'sklearn'} <= set(sys.modules), 'torch' in globals())"
+    assert run(notebook(tmp_path, seen)) == ["True False\n"]
+
+
+def test_what_one_notebook_does_is_unknown_to_the_next(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    run(notebook(tmp_path / "a", "import torch, reidkit\ntorch.manual_seed(3)\nreidkit.left = 1"))
+    (tmp_path / "b").mkdir()
+    says = "import torch, reidkit\nprint(hasattr(reidkit, 'left'), torch.initial_seed() == 3)"
+    assert run(notebook(tmp_path / "b", says)) == ["False False\n"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [("1 / 0", "cell 2 raised ZeroDivisionError"), ("import os\nos._exit(3)", "DeadKernelError")],
+)
+def test_a_cell_that_fails(tmp_path: Path, cell: str, said: str) -> None:
+    path = notebook(tmp_path, cell)
+    with pytest.raises(InputError, match=said):
+        run(path)
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["05_own.failed.ipynb"]
+    assert ends(int((tmp_path / "pid").read_text()))
+
+
+COMMAND = """
+if __name__ == "__main__":  # the kernel's process imports this file too
+    import sys
+    from pathlib import Path
+    from reidkit import course, kernels
+    kernels.IMPORTS = ["ipykernel.kernelapp"]
+    course.execute(Path(sys.argv[1]), Path("out"), profile="smoke", dataset="synthetic", progress=False)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_course_that_is_stopped_takes_its_kernel_along(tmp_path: Path, how: signal.Signals) -> None:
+    path = notebook(tmp_path, "import time\ntime.sleep(600)")
+    script = tmp_path / "command.py"
+    script.write_text(COMMAND)
+    began = subprocess.Popen([sys.executable, script, path], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    pid = tmp_path / "pid"
+    assert within(120, pid.exists)
+    time.sleep(0.5)  # the file may be there and empty, and the second cell not begun
+    began.send_signal(how)
+    began.wait(30)
+    assert began.returncode != 0 and ends(int(pid.read_text()))
+    assert not (tmp_path / "out" / path.name).exists()
+
+
+def within(seconds: float, true: Callable[[], bool]) -> bool:
+    """Whether something comes true in time."""
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.1)
+    return true()
