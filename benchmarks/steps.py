@@ -1,11 +1,12 @@
-r"""Time and memory of a training step of each system's `paper` recipe, from random weights, on random pixels.
+r"""Time and memory of a training step of each system's recipe, from random weights, on random pixels.
 
     python benchmarks/steps.py
+    python benchmarks/steps.py --profile quick --batches 10 [--small 0]
     python benchmarks/steps.py --systems aanet,part_multitask --batches 2
 
 Two epochs of a few batches by the training loop itself; the second is timed. Each system has a process of its own, so
 that its peak is its own: on a GPU that of the allocator, else the most the process held less what it held before.
-Prints Markdown.
+With `--small 0` no convolution is computed as a matrix product. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import pandas as pd
 import torch
 import typer
 
+from reidkit import backbones
 from reidkit.attributes import MARKET
 from reidkit.data import ImageSet
 from reidkit.systems import SYSTEMS
@@ -40,9 +42,9 @@ def noise(n: int, height: int, width: int) -> ImageSet:
     return ImageSet(table, pixels, torch.from_numpy(label), torch.from_numpy(answers), people, tasks)
 
 
-def measure(system: str, batches: int) -> str:
+def measure(system: str, profile: str, batches: int) -> str:
     """A row of the table."""
-    plan = recipe(system, "paper", pretrained="none", epochs=2, validation=0)
+    plan = recipe(system, profile, pretrained="none", epochs=2, validation=0)
     images = noise(plan.batch * batches, plan.height, plan.width)
     on_gpu = torch.cuda.is_available()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
@@ -53,24 +55,28 @@ def measure(system: str, batches: int) -> str:
     speed = history.rows[-1]["images_per_second"]
     size = f"{plan.height} x {plan.width}"
     return (
-        f"| {system} | {plan.backbone} | {size} | {plan.batch} | {weights:.1f} M | {plan.batch / speed:.1f} s "
+        f"| {system} | {plan.backbone} | {size} | {plan.batch} | {weights:.1f} M | {plan.batch / speed:.2f} s "
         f"| {speed:.1f} | {peak:,.0f} MiB |"
     )
 
 
 def main(
     systems: Annotated[str, typer.Option()] = ",".join(name for name in SYSTEMS if name != "histogram"),
+    profile: Annotated[str, typer.Option()] = "paper",
     batches: Annotated[int, typer.Option(help="In an epoch.")] = 2,
+    small: Annotated[int, typer.Option(help="Places up to which a convolution is a product.")] = backbones.SMALL,
     one: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     if one:
-        print(measure(systems, batches))
+        backbones.SMALL = small
+        print(measure(systems, profile, batches))
         return
+    options = ["--profile", profile, "--batches", str(batches), "--small", str(small), "--one"]
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     print(f"{where}\n")
     print("| system | backbone | input | batch | weights | step | images a second | peak |\n" + "|---" * 8 + "|")
     for system in systems.split(","):
-        own = [sys.executable, __file__, "--systems", system, "--batches", str(batches), "--one"]
+        own = [sys.executable, __file__, "--systems", system, *options]
         done = subprocess.run(own, capture_output=True, text=True)
         print(done.stdout.strip() or f"| {system} | {done.stderr.strip().splitlines()[-1]} |", flush=True)
 

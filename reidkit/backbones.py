@@ -10,12 +10,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision import models
 
 from .images import InputError
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 BACKBONES = ("alexnet", *RESNETS)
+SMALL = 24  # places of a map, up to which a CPU multiplies bf16 windows sooner than it convolves them
 
 
 class Backbone(nn.Module):
@@ -45,6 +47,30 @@ class Backbone(nn.Module):
         return x  # (B, Z, H / stride, W / stride)
 
 
+class Convolution(nn.Conv2d):
+    """A convolution that a CPU computes as a matrix product in bf16 where its map is small.
+
+    On the maps of small images oneDNN's bf16 convolutions take most of their time to rearrange the weights, and three
+    times that for the gradient of the weights: a training step as a whole takes up to 1.8 times as long as it does
+    with the windows copied side by side and multiplied (`benchmarks/steps.py --profile quick`). The sums are the same,
+    rounded elsewhere.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        (kernel, *_), (stride, *_) = self.kernel_size, self.stride
+        pad = int(self.padding[0])
+        height, width = ((n + 2 * pad - kernel) // stride + 1 for n in input.shape[2:])
+        native = input.device.type != "cpu" or not torch.is_autocast_enabled("cpu")
+        if native or kernel == 1 or height * width > SMALL:
+            return super().forward(input)
+        padded = F.pad(input.permute(0, 2, 3, 1), (0, 0, pad, pad, pad, pad))
+        down, across = stride * (height - 1) + 1, stride * (width - 1) + 1
+        corners = [(i, j) for i in range(kernel) for j in range(kernel)]
+        windows = torch.cat([padded[:, i : i + down : stride, j : j + across : stride] for i, j in corners], -1)
+        rows = self.weight.permute(0, 2, 3, 1).flatten(1)  # (out, kernel * kernel * in), in memory already so
+        return F.linear(windows, rows, self.bias).permute(0, 3, 1, 2)
+
+
 def build(name: str = "resnet18", pretrained: str = "none", last_stride: int = 2) -> Backbone:
     """A backbone without its classifier.
 
@@ -62,6 +88,9 @@ def build(name: str = "resnet18", pretrained: str = "none", last_stride: int = 2
     if last_stride not in (1, 2):
         raise InputError(f"last_stride is {last_stride}: a ResNet's last stage has stride 1 or 2.")
     network = getattr(models, name)(weights=None)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.__class__ = Convolution  # all of these are square, without groups or holes
     folder = Path(pretrained).expanduser()
     of_run = pretrained not in ("none", "torchvision") and folder.is_dir()
     if pretrained != "none" and not of_run:

@@ -11,9 +11,10 @@ from urllib.error import URLError
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 from torchvision import models
 
-from reidkit.backbones import BACKBONES, build
+from reidkit.backbones import BACKBONES, SMALL, Convolution, build
 from reidkit.images import InputError
 
 IMAGES = torch.randn(2, 3, 128, 64, generator=torch.Generator().manual_seed(0))
@@ -51,6 +52,51 @@ def test_the_map_is_torchvisions_up_to_its_pooling(name: str) -> None:
     theirs.avgpool.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     theirs(IMAGES)
     assert torch.equal(own(IMAGES), seen[0])
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "pad", "bias"),
+    [((6, 3), 3, 1, 1, False), ((6, 3), 3, 2, 1, False), ((5, 4), 3, 2, 1, True), ((6, 4), 5, 1, 2, True),
+     ((8, 8), 7, 2, 3, False), ((1, 1), 3, 1, 1, True), ((4, 4), 2, 2, 0, True)],
+)  # fmt: skip
+def test_a_product_of_windows_is_a_convolution(
+    size: tuple[int, int], kernel: int, stride: int, pad: int, bias: bool
+) -> None:
+    """Small integers are exact in bf16, and so are their sums in float32: no tolerance is needed."""
+    draw = torch.Generator().manual_seed(0)
+    own = Convolution(3, 4, kernel, stride, pad, bias=bias)
+    for p in own.parameters():
+        p.data = torch.randint(-1, 2, p.shape, generator=draw).float()
+    images = torch.randint(-1, 2, (2, 3, *size), generator=draw).float()
+    expected = nn.functional.conv2d(images, own.weight, own.bias, stride, pad)
+    ours, theirs = images.clone().requires_grad_(), images.clone().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = own(ours)
+    assert out.dtype == torch.bfloat16 and torch.equal(out.float(), expected)
+    assert expected.shape[2] * expected.shape[3] <= SMALL  # or the test would compare torch with itself
+    out.float().sum().backward()
+    gradients = [p.grad for p in own.parameters()]
+    own.zero_grad()
+    nn.functional.conv2d(theirs, own.weight, own.bias, stride, pad).sum().backward()
+    assert torch.equal(ours.grad, theirs.grad)  # type: ignore[arg-type]
+    for mine, p in zip(gradients, own.parameters(), strict=True):
+        assert mine is not None and p.grad is not None and torch.equal(mine, p.grad)
+
+
+def test_only_small_maps_in_bf16_are_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[int, ...]] = []
+    linear = nn.functional.linear
+    monkeypatch.setattr(
+        "reidkit.backbones.F.linear", lambda x, *rest: (made.append(tuple(x.shape)), linear(x, *rest))[1]
+    )
+    backbone = build("resnet18")
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        backbone(IMAGES)
+    assert [shape[1:3] for shape in made] == [(4, 2)] * 4  # layer4 alone: 8 x 4 places before it are too many
+    made.clear()
+    with torch.inference_mode():
+        backbone(IMAGES)
+    assert made == []
 
 
 @pytest.mark.parametrize("ending", [".safetensors", ".pth"])
