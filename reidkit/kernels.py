@@ -2,7 +2,7 @@
 
 Every lesson imports torch, torchvision, pandas, scikit-learn, seaborn: ten seconds on the floor machine, eleven times.
 On Linux one process imports them once, and the kernel of every lesson is forked from it (the standard library's
-forkserver: it starts no thread and touches no GPU, so that a fork is safe). Elsewhere a kernel starts as always.
+forkserver: it computes nothing and touches no GPU, so that a fork is safe). Elsewhere a kernel starts as always.
 """
 
 from __future__ import annotations
@@ -59,8 +59,10 @@ def warm_up() -> None:
     """Begin to import what lessons import, in a process beside this one, unless that has been done."""
     if WARM:
         multiprocessing.set_forkserver_preload(IMPORTS)
-        # matplotlib reads its backend when it is imported: the one a kernel would have given it
-        with variables({"MPLBACKEND": os.environ.get("MPLBACKEND") or INLINE}):
+        # matplotlib reads its backend when it is imported: the one a kernel would have given it. And a library that
+        # asks for a GPU when it is imported must not open it, or no fork could: torch then asks the driver's monitor
+        backend = os.environ.get("MPLBACKEND") or INLINE
+        with variables({"MPLBACKEND": backend, "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}):
             forkserver.ensure_running()
 
 

@@ -73,6 +73,11 @@ def test_what_one_notebook_does_is_unknown_to_the_next(tmp_path: Path) -> None:
     assert run(notebook(tmp_path / "b", says)) == ["False False\n"]
 
 
+@pytest.mark.gpu
+def test_a_forked_kernel_can_use_the_gpu(tmp_path: Path) -> None:
+    assert run(notebook(tmp_path, "import torch\nprint(torch.ones(2, device='cuda').sum().item())")) == ["2.0\n"]
+
+
 @pytest.mark.parametrize(
     ("cell", "said"),
     [("1 / 0", "cell 2 raised ZeroDivisionError"), ("import os\nos._exit(3)", "DeadKernelError")],
