@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 from nbformat.v4 import new_code_cell, new_notebook
 
 from reidkit import course, kernels
@@ -74,6 +75,7 @@ def test_what_one_notebook_does_is_unknown_to_the_next(tmp_path: Path) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_forked_kernel_can_use_the_gpu(tmp_path: Path) -> None:
     assert run(notebook(tmp_path, "import torch\nprint(torch.ones(2, device='cuda').sum().item())")) == ["2.0\n"]
 
