@@ -43,16 +43,17 @@ def draw(runs: Sequence[Path], measured: Path, folder: Path) -> Iterator[str]:
     """Draw data sets, runs and tables into sub-folders of `folder`; yields a line each.
 
     Args:
-        runs: finished runs; their data sets are described too. One whose data have gone is named and left out.
+        runs: finished runs; their data sets are described too. One that cannot be read, or whose data have gone, is
+            named and left out.
         measured: the folder with the measured tables.
     Raises:
-        InputError: a folder that is no finished run; runs none of which has its data.
+        InputError: no run that could be drawn.
     """
     described: list[tuple[str, str, int]] = []
     drawn: list[Run] = []
     for path in runs:
-        run = load_run(path)
         try:
+            run = load_run(path)
             images, labels = data_of(run)
         except InputError as error:
             if path == runs[-1] and not drawn:
@@ -373,7 +374,8 @@ def beside(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
     for run in runs:
         plan = run.recipe
         variant = variant_of(plan)
-        name = ", ".join(filter(None, (plan.system, variant, f"{plan.backbone}, {plan.epochs} epochs")))
+        trained = "" if plan.system == "histogram" else f"{plan.backbone}, epochs {plan.epochs}"
+        name = ", ".join(filter(None, (plan.system, variant, trained)))
         scores = pd.read_csv(folder / run.folder.name / "scores.csv").iloc[0]
         on = "market1501" if plan.dataset == "synthetic" else plan.dataset
         table, printed = COMPARED.get((plan.system, on), ("", {}))

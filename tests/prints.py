@@ -1,0 +1,36 @@
+"""Whether a figure can be printed: everything inside its edges, no letter below six points."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from io import BytesIO
+
+from matplotlib.figure import Figure
+
+COLUMN, PAGE = 3.3, 6.9  # inches
+LEAST = 5.9  # points; mathematics sets its exponents a little smaller
+
+
+def faults(figure: Figure) -> list[str]:
+    """What would be wrong on paper; what is at most 5 inches wide goes into a column, the rest across a page."""
+    width, height = figure.get_size_inches()
+    scale = COLUMN / width if width <= 5 else min(1, PAGE / width)
+    found = [f"{size:g} points" for size in sorted(sizes(figure)) if size * scale < LEAST]
+    box = figure.get_tightbbox()
+    edges = {"left": box.x0, "lower": box.y0, "right": width - box.x1, "upper": height - box.y1}
+    return found + [f"beyond the {edge} edge by {-room:.2f} inches" for edge, room in edges.items() if room < -0.02]
+
+
+def sizes(figure: Figure) -> set[float]:
+    """The sizes of all letters drawn, read from its PDF."""
+    file = BytesIO()
+    figure.savefig(file, format="pdf")
+    found: set[float] = set()
+    for stream in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", file.getvalue(), re.S):
+        try:
+            drawn = zlib.decompress(stream)
+        except zlib.error:
+            continue
+        found |= {float(size) for size in re.findall(rb"/\S+ ([\d.]+) Tf", drawn)}
+    return found
