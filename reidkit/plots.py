@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -762,13 +763,18 @@ def heats(
             if j:
                 axes.imshow(maps[name][i], cmap="inferno", vmin=0, vmax=1, alpha=0.6)
             word = titles[i][j - 1] if titles and j else ""
-            head = name if i == 0 else ""
+            head = narrow(name) if i == 0 and not across else name if i == 0 else ""
             if across:
                 axes.text(-0.06, 0.5, head, fontsize=7, rotation=90, ha="right", va="center", transform=axes.transAxes)
             above = word if across else f"{head}\n{word}" if head else word
             axes.set_title(above, fontsize=7, pad=2, loc="center")
             axes.set_axis_off()
     return figure
+
+
+def narrow(name: str) -> str:
+    """A name of PETA in lines as wide as a small picture: carryingMessengerBag has three."""
+    return textwrap.fill(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name), 11)
 
 
 def regions(pictures: Sequence[np.ndarray], borders: Sequence[Sequence[float]]) -> Figure:

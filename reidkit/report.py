@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -182,7 +183,8 @@ def run_figures(run: Run, images: pd.DataFrame, labels: Attributes | None, folde
     numbers = pd.DataFrame([scores.to_dict()])
     paths = [tables.save(numbers, "scores", folder, about, caption=title)]
     if hasattr(run.network, "evidence") and run.tasks:
-        figures |= maps(run, query.table)  # 002 1, 3, 4 and 6
+        with suppress(InputError):  # an AlexNet answers from a vector and has no map
+            figures |= maps(run, query.table)  # 002 1, 3, 4 and 6
     if getattr(run.network, "tasks", None) and labels is not None:
         labels = labels.only(task.name for task in run.tasks)
         said = tuple(answers(run, part.table, labels) for part in (query, gallery))
@@ -212,10 +214,10 @@ def maps(run: Run, table: pd.DataFrame) -> dict[str, Figure | Axes]:
     pictures = [image.permute(1, 2, 0).numpy() for image in own.pixels]
     tasks = [run.tasks[t] for t in attended([task.name for task in run.tasks])]
     merged = {"merged": attention.merged_map(network, pixels).numpy()}
-    each = {task.name: attention.attribute_maps(network, pixels, task.name, "cam").numpy() for task in tasks[:8]}
+    each = {task.name: attention.attribute_maps(network, pixels, task.name, "cam").numpy() for task in tasks[:6]}
     with torch.no_grad():
         said = dict(zip(network.tasks, (logits.argmax(1).tolist() for logits in network.answer(pixels)), strict=True))
-    words = [[task.classes[said[task.name][i]] for task in tasks[:8]] for i in range(len(pictures))]
+    words = [[task.classes[said[task.name][i]] for task in tasks[:6]] for i in range(len(pictures))]
     figures: dict[str, Figure | Axes] = {}
     if hasattr(network, "identify"):
         identity = {"identity": attention.identity_maps(network, pixels, "layercam").numpy()}

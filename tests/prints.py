@@ -1,12 +1,15 @@
-"""Whether a figure can be printed: everything inside its edges, no letter below six points."""
+"""Whether a figure can be printed: everything inside its edges, no title over another, no letter below six points."""
 
 from __future__ import annotations
 
 import re
 import zlib
 from io import BytesIO
+from itertools import combinations
 
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 COLUMN, PAGE = 3.3, 6.9  # inches
 LEAST = 5.9  # points; mathematics sets its exponents a little smaller
@@ -19,7 +22,22 @@ def faults(figure: Figure) -> list[str]:
     found = [f"{size:g} points" for size in sorted(sizes(figure)) if size * scale < LEAST]
     box = figure.get_tightbbox()
     edges = {"left": box.x0, "lower": box.y0, "right": width - box.x1, "upper": height - box.y1}
-    return found + [f"beyond the {edge} edge by {-room:.2f} inches" for edge, room in edges.items() if room < -0.02]
+    found += [f"beyond the {edge} edge by {-room:.2f} inches" for edge, room in edges.items() if room < -0.02]
+    boxes = {text: text.get_window_extent() for text in titles(figure)}
+    return found + [
+        f"{one.get_text()!r} over {other.get_text()!r}"
+        for one, other in combinations(boxes, 2)
+        if (both := Bbox.intersection(boxes[one], boxes[other])) is not None and both.width > 1 and both.height > 1
+    ]
+
+
+def titles(figure: Figure) -> list[Text]:
+    """What stands above the axes of a figure."""
+    found = []
+    for axes in figure.axes:
+        heads = {axes.get_title("left"), axes.get_title("center")} - {""}
+        found += [text for text in axes.get_children() if isinstance(text, Text) and text.get_text() in heads]
+    return found
 
 
 def sizes(figure: Figure) -> set[float]:
@@ -29,7 +47,7 @@ def sizes(figure: Figure) -> set[float]:
     found: set[float] = set()
     for stream in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", file.getvalue(), re.S):
         try:
-            drawn = zlib.decompress(stream)
+            drawn = zlib.decompressobj().decompress(stream)  # tolerates an end cut off
         except zlib.error:
             continue
         found |= {float(size) for size in re.findall(rb"/\S+ ([\d.]+) Tf", drawn)}

@@ -104,6 +104,10 @@ def test_prints_see_what_is_wrong() -> None:
     figure.text(0.98, 0.5, "too far to the right", size=7)
     small, beyond = prints.faults(figure)
     assert small == "7 points" and beyond.startswith("beyond the right edge")
+    figure = Figure(figsize=(4, 3))
+    for axes in figure.subplots(1, 2):
+        axes.set_title("a title longer than the axes below it")
+    assert any(" over " in fault for fault in prints.faults(figure))
 
 
 @pytest.mark.slow
