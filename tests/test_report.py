@@ -144,6 +144,17 @@ def test_runs_stand_beside_each_other(tmp_path: Path) -> None:
     assert table.loc["rank1", "deviation"] == pytest.approx(200**0.5) and np.isnan(table.loc["rank5", "published"])
 
 
+def test_attributes_stand_beside_those_of_the_paper() -> None:
+    scores = pd.DataFrame({"task": ["gender", "global"], "accuracy": [50.0, 60.0]}).set_index("task")
+    for system, dataset, printed in (
+        ("part_multitask", "synthetic", [84.5, 87.6]),  # Table 6, Market-1501
+        ("part_multitask", "dukemtmc", [85.4, 87.9]),  # Table 7
+        ("aanet", "market1501", [92.31, 87.80]),
+    ):
+        assert report.beside_published(system, dataset, scores)["published"].tolist() == printed
+    assert "published" not in report.beside_published("sharenet", "market1501", scores)
+
+
 def test_rows_of_other_systems_are_published() -> None:
     for (system, dataset), (table, rows) in report.COMPARED.items():
         paper = published(system, table)
