@@ -332,84 +332,6 @@ def beside_published(system: str, dataset: str, scores: pd.DataFrame) -> pd.Data
     return table.assign(published=[known.get(task, float("nan")) for task in table["task"]])
 
 
-# --- runs beside each other ----------------------------------------------------------------------------------
-
-COMPARED = {  # where a paper prints its own system beside others: on which data, table, its row by variant
-    ("sharenet", "market1501"): ("Fig. 4", {"triplet-alexnet": "Baseline1-TripletA", "sharenet-7": "Sharenet-7A"}),
-    ("aanet", "market1501"): ("Table 2", {"attention": "AANet-50"}),
-    ("aanet", "dukemtmc"): ("Table 1", {"attention": "AANet-50"}),
-    ("part_multitask", "market1501"): ("Table 3", {"ours": "Ours"}),
-    ("part_multitask", "dukemtmc"): ("Table 4", {"ours": "Ours"}),
-    ("part_multitask", "viper"): ("Table 5", {"ours": "Ours"}),
-}
-
-
-def comparisons(runs: Sequence[Run], folder: Path) -> list[Path]:
-    """The runs on one data set in one profile beside each other (000 Figure 4, 002 Tables 1 and 2, 003 Tables 3 to 5).
-
-    A row is a system and what it changes, over its seeds and folds; the published number is that of the same data
-    set, and of Market-1501 for synthetic people. Reads the scores that `run_figures` left in `folder`.
-    """
-    kinds: dict[tuple[str, str], list[Run]] = {}
-    for run in runs:
-        kinds.setdefault((run.recipe.dataset, run.recipe.profile), []).append(run)
-    paths = []
-    for (dataset, profile), own in kinds.items():
-        numbers = beside(own, folder)
-        name = f"comparison-{dataset}-{profile}"
-        about = {"runs": ", ".join(run.folder.name for run in own), "data set": dataset, "commit": git_state()}
-        on = "market1501" if dataset == "synthetic" else dataset
-        caption = f"Systems on {dataset}, profile {profile}, %; published on {on}"
-        paths.append(tables.save(numbers, name, folder / "tables", about, caption=caption, shown=wide(numbers)))
-        rank1 = numbers[numbers["metric"] == "rank1"].set_index("row")
-        if len(rank1) > 1:
-            sides = [rank1[[column]].set_axis(["rank-1"], axis=1) for column in ("mean", "published")]
-            axes = headed(plots.table_beside(*sides, xlabel="%"), caption)
-            paths.append(plots.save(axes, name, folder / "tables", about))
-    plt.close("all")
-    return paths
-
-
-def beside(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
-    """Scores of runs on one data set, one number a row: row, metric, n, mean, deviation, published."""
-    rows = []
-    for run in runs:
-        plan = run.recipe
-        variant = variant_of(plan)
-        trained = "" if plan.system == "histogram" else f"{plan.backbone}, epochs {plan.epochs}"
-        name = ", ".join(filter(None, (plan.system, variant, trained)))
-        scores = pd.read_csv(folder / run.folder.name / "scores.csv").iloc[0]
-        on = "market1501" if plan.dataset == "synthetic" else plan.dataset
-        table, printed = COMPARED.get((plan.system, on), ("", {}))
-        paper = published(plan.system, table) if variant in printed else None
-        for metric in ("mAP", "rank1", "rank5", "rank10"):
-            known = [] if paper is None else paper[(paper["row"] == printed[variant]) & (paper["metric"] == metric)]
-            number = float(known["percent"].iloc[0]) if len(known) else float("nan")
-            rows.append((name, metric, float(scores[metric]), number))
-    numbers = pd.DataFrame(rows, columns=["row", "metric", "value", "published"])
-    kept = numbers.groupby(["row", "metric"], sort=False).agg(
-        n=("value", "size"), mean=("value", "mean"), deviation=("value", "std"), published=("published", "first")
-    )
-    return kept.reset_index()
-
-
-def variant_of(plan: Recipe) -> str:
-    """Which of its system's VARIANTS a recipe is, whatever its profile changes; "" where it is none."""
-    module = SYSTEMS[plan.system]
-    rows = getattr(module, "VARIANTS", {})
-
-    def settings(of: Recipe) -> dict[str, object]:
-        return asdict(of) | asdict(module.Options(**of.options))
-
-    names = {name for row in rows.values() for name in row["all"]}
-    mine = settings(plan)
-    for variant in rows:
-        other = settings(recipe(plan.system, plan.profile, variant))
-        if all(mine[name] == other[name] for name in names):
-            return variant
-    return ""
-
-
 # --- tables --------------------------------------------------------------------------------------------------
 
 
@@ -583,3 +505,84 @@ def headed(axes: Axes, title: str) -> Axes:
     assert figure is not None
     figure.suptitle(textwrap.fill(title, 80, break_on_hyphens=False), x=0.01, ha="left", fontsize=10)
     return axes
+
+
+# --- runs beside each other ----------------------------------------------------------------------------------
+
+COMPARED = {  # where a paper prints its own system beside others, without re-ranking: data, table, its row by variant
+    ("sharenet", "market1501"): ("Fig. 4", {"triplet-alexnet": "Baseline1-TripletA", "sharenet-7": "Sharenet-7A"}),
+    ("aanet", "market1501"): ("Table 2", {"attention": "AANet-50"}),
+    ("aanet", "dukemtmc"): ("Table 1", {"attention": "AANet-50"}),
+    ("part_multitask", "market1501"): ("Table 3", {"ours": "Ours(woRK)"}),
+    ("part_multitask", "dukemtmc"): ("Table 4", {"ours": "Ours(woRK)"}),
+    ("part_multitask", "viper"): ("Table 5", {"ours": "Ours"}),
+    ("sharenet", "towncentre"): ("Fig. 3", PRINTED[0].rows),
+    ("inherent_code", "pku"): ("Table 1", PRINTED[-1].rows),
+}
+
+
+def comparisons(runs: Sequence[Run], folder: Path) -> list[Path]:
+    """The runs on one data set in one profile beside each other (000 Figure 4, 002 Tables 1 and 2, 003 Tables 3 to 5).
+
+    A row is a system and what it changes, over its seeds and folds; the published number is that of the same data
+    set, and of Market-1501 for synthetic people. Reads the scores that `run_figures` left in `folder`.
+    """
+    kinds: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        kinds.setdefault((run.recipe.dataset, run.recipe.profile), []).append(run)
+    paths = []
+    for (dataset, profile), own in kinds.items():
+        numbers = beside(own, folder)
+        name = f"comparison-{dataset}-{profile}"
+        about = {"runs": ", ".join(run.folder.name for run in own), "data set": dataset, "commit": git_state()}
+        on = "market1501" if dataset == "synthetic" else dataset
+        caption = f"Systems on {dataset}, profile {profile}, %"
+        caption += f"; published on {on}" if numbers["published"].notna().any() else ""
+        paths.append(tables.save(numbers, name, folder / "tables", about, caption=caption, shown=wide(numbers)))
+        rank1 = numbers[numbers["metric"] == "rank1"].set_index("row")
+        if len(rank1) > 1:
+            sides = [rank1[[column]].set_axis(["rank-1"], axis=1) for column in ("mean", "published")]
+            axes = headed(plots.table_beside(*sides, xlabel="%"), caption)
+            paths.append(plots.save(axes, name, folder / "tables", about))
+    plt.close("all")
+    return paths
+
+
+def beside(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
+    """Scores of runs on one data set, one number a row: row, metric, n, mean, deviation, published."""
+    rows = []
+    for run in runs:
+        plan = run.recipe
+        variant = variant_of(plan)
+        trained = "" if plan.system == "histogram" else f"{plan.backbone}, epochs {plan.epochs}"
+        name = ", ".join(filter(None, (plan.system, variant, trained)))
+        scores = pd.read_csv(folder / run.folder.name / "scores.csv").iloc[0]
+        on = "market1501" if plan.dataset == "synthetic" else plan.dataset
+        table, printed = COMPARED.get((plan.system, on), ("", {}))
+        paper = published(plan.system, table) if variant in printed else None
+        for metric in ("mAP", "rank1", "rank5", "rank10"):
+            known = [] if paper is None else paper[(paper["row"] == printed[variant]) & (paper["metric"] == metric)]
+            number = float(known["percent"].iloc[0]) if len(known) else float("nan")
+            rows.append((name, metric, float(scores[metric]), number))
+    numbers = pd.DataFrame(rows, columns=["row", "metric", "value", "published"])
+    kept = numbers.groupby(["row", "metric"], sort=False).agg(
+        n=("value", "size"), mean=("value", "mean"), deviation=("value", "std"), published=("published", "first")
+    )
+    return kept.reset_index()
+
+
+def variant_of(plan: Recipe) -> str:
+    """Which of its system's VARIANTS a recipe is, whatever its profile changes; "" where it is none."""
+    module = SYSTEMS[plan.system]
+    rows = getattr(module, "VARIANTS", {})
+
+    def settings(of: Recipe) -> dict[str, object]:
+        return asdict(of) | asdict(module.Options(**of.options))
+
+    names = {name for row in rows.values() for name in row["all"]}
+    mine = settings(plan)
+    for variant in rows:
+        other = settings(recipe(plan.system, plan.profile, variant))
+        if all(mine[name] == other[name] for name in names):
+            return variant
+    return ""
