@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -206,7 +207,7 @@ def run_figures(run: Run, images: pd.DataFrame, labels: Attributes | None, folde
 
 def maps(run: Run, table: pd.DataFrame) -> dict[str, Figure | Axes]:
     """Where a network sees the attributes of a few people: a map each, merged, and beside the map of identity."""
-    network = run.network
+    network: Any = run.network
     several = table.reset_index(drop=True).groupby("pid").head(1)
     several = several.iloc[:: max(1, len(several) // 8)].head(8)
     own = load(several, run.recipe.height, run.recipe.width, people=())
@@ -230,7 +231,7 @@ def maps(run: Run, table: pd.DataFrame) -> dict[str, Figure | Axes]:
     if run.recipe.system == "aanet":
         with torch.no_grad():
             rows = peak_regions(network.backbone(pixels)).numpy()
-        borders = [(np.flatnonzero(np.diff(own)) + 1) / len(own) for own in rows]
+        borders = [((np.flatnonzero(np.diff(own)) + 1) / len(own)).tolist() for own in rows]
         figures["parts"] = plots.regions(pictures, borders)
     return figures
 
@@ -559,11 +560,12 @@ def beside(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
         scores = pd.read_csv(folder / run.folder.name / "scores.csv").iloc[0]
         on = "market1501" if plan.dataset == "synthetic" else plan.dataset
         table, printed = COMPARED.get((plan.system, on), ("", {}))
-        paper = published(plan.system, table) if variant in printed else None
+        known: dict[str, float] = {}
+        if variant in printed:
+            paper = published(plan.system, table).query("row == @printed[@variant]")
+            known = dict(zip(paper["metric"], paper["percent"], strict=True))
         for metric in ("mAP", "rank1", "rank5", "rank10"):
-            known = [] if paper is None else paper[(paper["row"] == printed[variant]) & (paper["metric"] == metric)]
-            number = float(known["percent"].iloc[0]) if len(known) else float("nan")
-            rows.append((name, metric, float(scores[metric]), number))
+            rows.append((name, metric, float(scores[metric]), known.get(metric, float("nan"))))
     numbers = pd.DataFrame(rows, columns=["row", "metric", "value", "published"])
     kept = numbers.groupby(["row", "metric"], sort=False).agg(
         n=("value", "size"), mean=("value", "mean"), deviation=("value", "std"), published=("published", "first")
