@@ -459,7 +459,8 @@ def reliability(tables: Mapping[str, pd.DataFrame], axes: Axes | None = None) ->
     for (name, table), colour, marker in zip(tables.items(), PALETTE, MARKERS, strict=False):
         seen = table[table["count"] > 0]
         axes.plot(seen["confidence"], seen["accuracy"], marker + "-", color=colour, markersize=4, label=name)
-    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title="Calibration")
+    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.set_title("Calibration")
     axes.legend()
     return axes
 
@@ -651,8 +652,8 @@ def promises(tables: Mapping[str, pd.DataFrame], axes: Axes | None = None) -> Ax
     first = next(iter(tables.values()))
     ends = [100 * first["wish"].min(), 100 * first["wish"].max()]
     axes.plot(ends, ends, color="0.4", linestyle="--", linewidth=1, label="promise kept")
-    axes.set(xscale="log", yscale="log", xlabel="FAR wished for, %", ylabel="FAR measured, %")
-    axes.set_title("Wished for, and got from people never seen")
+    axes.set(xscale="log", yscale="log", xlabel="FAR wished for, %", ylabel="FAR of people never seen, %")
+    axes.set_title("Wished for, and got")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter("")

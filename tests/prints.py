@@ -20,6 +20,7 @@ def faults(figure: Figure) -> list[str]:
     width, height = figure.get_size_inches()
     scale = COLUMN / width if width <= 5 else min(1, PAGE / width)
     found = [f"{size:g} points" for size in sorted(sizes(figure)) if size * scale < LEAST]
+    figure.savefig(BytesIO(), format="png")  # the layout of the second drawing is another one
     box = figure.get_tightbbox()
     edges = {"left": box.x0, "lower": box.y0, "right": width - box.x1, "upper": height - box.y1}
     found += [f"beyond the {edge} edge by {-room:.2f} inches" for edge, room in edges.items() if room < -0.02]
