@@ -12,6 +12,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 COLUMN, PAGE = 3.3, 6.9  # inches
+DPI = 200  # of the files
 LEAST = 5.9  # points; mathematics sets its exponents a little smaller
 
 
@@ -20,16 +21,20 @@ def faults(figure: Figure) -> list[str]:
     width, height = figure.get_size_inches()
     scale = COLUMN / width if width <= 5 else min(1, PAGE / width)
     found = [f"{size:g} points" for size in sorted(sizes(figure)) if size * scale < LEAST]
-    figure.savefig(BytesIO(), format="png")  # the layout of the second drawing is another one
+    before = figure.dpi
+    figure.set_dpi(DPI)  # letters are not equally wide at all resolutions
+    figure.draw_without_rendering()
     box = figure.get_tightbbox()
     edges = {"left": box.x0, "lower": box.y0, "right": width - box.x1, "upper": height - box.y1}
     found += [f"beyond the {edge} edge by {-room:.2f} inches" for edge, room in edges.items() if room < -0.02]
     boxes = {text: text.get_window_extent() for text in titles(figure)}
-    return found + [
+    found += [
         f"{one.get_text()!r} over {other.get_text()!r}"
         for one, other in combinations(boxes, 2)
         if (both := Bbox.intersection(boxes[one], boxes[other])) is not None and both.width > 1 and both.height > 1
     ]
+    figure.set_dpi(before)
+    return found
 
 
 def titles(figure: Figure) -> list[Text]:
