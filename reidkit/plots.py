@@ -114,7 +114,7 @@ def imbalance(table: pd.DataFrame, *, columns: int = 3, counts: str = "people") 
     figure, grid = plt.subplots(
         rows,
         columns,
-        figsize=(2.6 * columns, 0.2 * sum(ratios)),
+        figsize=(max(2.6 * columns, 5.2), 0.2 * sum(ratios)),
         height_ratios=ratios,
         squeeze=False,
         sharex=True,

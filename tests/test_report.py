@@ -97,6 +97,13 @@ def test_only_finished_runs_are_drawn(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_many_questions_of_yes_and_no_are_printed_too(looked_at: dict[str, list[str]], tmp_path: Path) -> None:
+    rows = [(f"carryingMessengerBag{i}", answer, 1, 50.0) for i in range(50) for answer in ("no", "yes")]
+    table = pd.DataFrame(rows, columns=["task", "class", "count", "share"])
+    plots.save(plots.imbalance(table), "imbalance", tmp_path)
+    assert looked_at == {"imbalance": []}
+
+
 def test_prints_see_what_is_wrong() -> None:
     figure = Figure(figsize=(4, 3))
     figure.text(0.5, 0.5, "well", size=9)
