@@ -24,13 +24,13 @@ class Paper:
 
 
 PAPERS: dict[str, Paper] = {
-    "sharenet": Paper(
+    "sharenet": Paper(  # undated; the youngest paper it cites is of March 2017
         "Joint Attribute Learning for Deep Person Re-Identification",
         "J. Agrawal, V. Namboodiri",
         "IIT Kanpur",
         None,
     ),
-    "two_stage": Paper(
+    "two_stage": Paper(  # a report of the course of 2020-2021
         "Person Attributes Recognition and Re-Identification",
         "S. Caldarella, F. Pedeni, G. Trebucchi",
         "University of Trento, Deep Learning project",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from .thresholds import EqualError, Gaussians, Pairs
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000",
 )  # fmt: skip
+MARKERS = "os^Dv"  # beside the colours, for print in grey
 PALETTE = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW, BLACK)
 
 STYLE: dict[str, Any] = {
@@ -37,7 +40,9 @@ STYLE: dict[str, Any] = {
     "figure.constrained_layout.use": True,
     "figure.dpi": 110,
     "savefig.dpi": 200,
-    "legend.frameon": False,
+    "legend.edgecolor": "none",  # a pale ground, so that a line behind it crosses no word
+    "legend.framealpha": 0.8,
+    "legend.fancybox": False,
     "pdf.fonttype": 42,
 }
 
@@ -66,8 +71,12 @@ def save(
     return home / f"{name}.png"
 
 
-def own_axes(axes: Axes | None, width: float = 5.0, height: float = 3.0) -> Axes:
-    """The axes given, or those of a new figure of this size in inches."""
+def own_axes(axes: Axes | None, width: float = 4.8, height: float = 3.0) -> Axes:
+    """The axes given, or those of a new figure of this size in inches.
+
+    What is at most 5 inches wide goes into a column of 3.3 inches, and its 9 points are 6 there; the rest is printed
+    across a page of 6.9.
+    """
     if axes is not None:
         return axes
     use_style()
@@ -105,7 +114,7 @@ def imbalance(table: pd.DataFrame, *, columns: int = 3, counts: str = "people") 
     figure, grid = plt.subplots(
         rows,
         columns,
-        figsize=(3.1 * columns, 0.2 * sum(ratios)),
+        figsize=(max(2.6 * columns, 5.2), 0.2 * sum(ratios)),
         height_ratios=ratios,
         squeeze=False,
         sharex=True,
@@ -159,7 +168,7 @@ def images_per_camera(images: pd.DataFrame, axes: Axes | None = None) -> Axes:
 def cooccurrence(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     """Heat map of P(column | row) in percent, `attributes.cooccurrence`."""
     side = max(7.2, 0.19 * len(table))  # PETA has some hundred columns
-    axes = own_axes(axes, side + 1, side)
+    axes = own_axes(axes, side + 0.8, side)
     axes.set_facecolor("0.85")  # grey where nobody has the row's attribute
     sns.heatmap(
         table, ax=axes, cmap="cividis", vmin=0, vmax=100, square=True, xticklabels=True, yticklabels=True,
@@ -173,10 +182,11 @@ def cooccurrence(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
 
 def views(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     """Heat map of `metrics.view_scores`; orientation 0 faces the camera, each further one is 45 degrees on."""
-    axes = own_axes(axes, 5.2, 4.2)
+    axes = own_axes(axes, 4.8, 3.9)
     turned = table.rename(index=_degrees, columns=_degrees)
     sns.heatmap(turned, ax=axes, cmap="cividis", annot=True, fmt=".0f", cbar_kws={"label": "mAP, %"})
     axes.set(xlabel="the match is turned by, degrees", ylabel="the query is turned by, degrees")
+    axes.tick_params(axis="y", rotation=0)
     axes.set_title("Which views find each other")
     return axes
 
@@ -241,7 +251,7 @@ def strips(
 
 
 def attribute_examples(said: Answers, truth: np.ndarray, rows: Sequence[int], tasks: Sequence[int]) -> Figure:
-    """Images with what a network says about them and how sure it is; wrong answers are marked (paper 003, Figure 4).
+    """Images, two in a line, with a network's answers and how sure it is; wrong ones are marked (paper 003, Figure 4).
 
     Args:
         said: what the network says about N images.
@@ -250,11 +260,14 @@ def attribute_examples(said: Answers, truth: np.ndarray, rows: Sequence[int], ta
         tasks: which of the T.
     """
     use_style()
+    lines = -(-len(rows) // 2)
     figure, grid = plt.subplots(
-        1, 2 * len(rows), figsize=(2.45 * len(rows), 0.35 + 0.16 * max(len(tasks), 10)), squeeze=False,
-        gridspec_kw={"width_ratios": [1, 1.75] * len(rows)},
+        lines, 4, figsize=(6.4, lines * (0.35 + 0.17 * max(len(tasks), 10))), squeeze=False,
+        gridspec_kw={"width_ratios": [1, 1.75] * 2},
     )  # fmt: skip
-    for image, words, i in zip(grid[0, ::2], grid[0, 1::2], rows, strict=True):
+    for axes in grid.flat[2 * len(rows) :]:
+        axes.set_axis_off()
+    for image, words, i in zip(grid.flat[: 2 * len(rows) : 2], grid.flat[1 : 2 * len(rows) : 2], rows, strict=True):
         own = said.table.iloc[i]
         show_image(image, own.path, frame=BLACK, title=f"{own.pid}, cam {own.camid}")
         words.set_axis_off()
@@ -266,7 +279,7 @@ def attribute_examples(said: Answers, truth: np.ndarray, rows: Sequence[int], ta
             text = f"{sign} {task.name}: {task.classes[int(k)]} {float(chance):.2f}"
             weight = "bold" if known and not right else "normal"
             at = 1 - (line + 0.5) / len(tasks)
-            words.text(0, at, text, fontsize=6.5, color=colour, weight=weight, va="center", transform=words.transAxes)
+            words.text(0, at, text, fontsize=8, color=colour, weight=weight, va="center", transform=words.transAxes)
     return figure
 
 
@@ -274,7 +287,7 @@ def maps(images: Sequence[np.ndarray], titles: Sequence[str], *, columns: int = 
     """An image and the same under its attention maps, (H, W, 3) each, in lines of seven with a title below."""
     use_style()
     lines = -(-len(images) // columns)
-    figure, grid = plt.subplots(lines, columns, figsize=(1.25 * columns, 2.4 * lines), squeeze=False)
+    figure, grid = plt.subplots(lines, columns, figsize=(1.1 * columns, 2.4 * lines), squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, image, title in zip(grid.flat, images, titles, strict=False):
@@ -302,7 +315,7 @@ def retrieved(
     """
     use_style()
     lines = max(1, -(-len(images) // 10))
-    figure = plt.figure(figsize=(8.6, 1.75 * lines + 2.1))
+    figure = plt.figure(figsize=(7.9, 1.75 * lines + 2.1))
     grid = figure.add_gridspec(lines + 1, 11, height_ratios=[*[1.75] * lines, 1.6])
     show_image(figure.add_subplot(grid[0, 0]), query, frame=BLACK, title="query")
     for k, (image, text) in enumerate(zip(images, titles, strict=True)):
@@ -328,11 +341,11 @@ def retrieved(
 def cmc(curves: Mapping[str, np.ndarray], axes: Axes | None = None, *, top: int = 20) -> Axes:
     """Cumulative match curves, one a name: percent of queries with a match within the first k places."""
     axes = own_axes(axes)
-    for name, curve in curves.items():
+    for (name, curve), marker in zip(curves.items(), cycle(MARKERS), strict=False):
         k = np.arange(1, min(top, len(curve)) + 1)
-        axes.plot(k, curve[: len(k)], marker="o", markersize=3, label=name)
+        axes.plot(k, curve[: len(k)], marker=marker, markersize=3, label=name)
     axes.set(xlabel="rank k", ylabel="queries with a match, %", title="CMC", ylim=(0, 102), xticks=[1, 5, 10, 15, 20])
-    axes.legend()
+    axes.legend(loc="lower right")  # a curve rises
     return axes
 
 
@@ -352,8 +365,8 @@ def distances(ranking: Ranking, axes: Axes | None = None) -> Axes:
 def history(table: pd.DataFrame, names: Sequence[str], axes: Axes | None = None, *, title: str = "Training") -> Axes:
     """Columns of a training's history over its epochs."""
     axes = own_axes(axes)
-    for name in names:
-        axes.plot(table["epoch"], table[name], marker="o", markersize=3, label=name)
+    for name, marker in zip(names, cycle(MARKERS), strict=False):
+        axes.plot(table["epoch"], table[name], marker=marker, markersize=3, label=name)
     axes.set(xlabel="epoch", ylabel="mean of the epoch", title=title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
@@ -422,7 +435,7 @@ def recall_of_rare(tables: Mapping[str, pd.DataFrame], axes: Axes | None = None)
         tables: by name, `metrics.class_scores`.
     """
     axes = own_axes(axes, 5.5, 3.4)
-    for (name, table), colour, marker in zip(tables.items(), PALETTE, "os^Dv", strict=False):
+    for (name, table), colour, marker in zip(tables.items(), PALETTE, MARKERS, strict=False):
         seen = table[table["count"] > 0]
         share = 100 * seen["count"] / seen.groupby("task")["count"].transform("sum")
         axes.plot(share, seen["recall"], marker, color=colour, markersize=3, alpha=0.35)
@@ -445,10 +458,11 @@ def reliability(tables: Mapping[str, pd.DataFrame], axes: Axes | None = None) ->
     """
     axes = own_axes(axes, 4.2, 3.4)
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
-    for (name, table), colour, marker in zip(tables.items(), PALETTE, "os^Dv", strict=False):
+    for (name, table), colour, marker in zip(tables.items(), PALETTE, MARKERS, strict=False):
         seen = table[table["count"] > 0]
         axes.plot(seen["confidence"], seen["accuracy"], marker + "-", color=colour, markersize=4, label=name)
-    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title="Calibration")
+    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.set_title("Calibration")
     axes.legend()
     return axes
 
@@ -466,7 +480,8 @@ def table_beside(
     place = np.arange(len(measured))
     for k, (name, colour) in enumerate(zip(measured.columns, PALETTE, strict=False)):
         at = place + (k - (n - 1) / 2) * 0.8 / n
-        axes.barh(at, measured[name], height=0.72 / n, color=colour, label=name)
+        hatch = "" if k < 3 else "////"  # in grey the fourth colour is the third
+        axes.barh(at, measured[name], height=0.72 / n, color=colour, hatch=hatch, ec="white", lw=0, label=name)
         if name in published:
             axes.plot(published[name].reindex(measured.index), at, "D", markersize=4, color="white", mec="black")
     axes.plot([], [], "D", markersize=4, color="white", mec="black", label="published")
@@ -498,6 +513,7 @@ def distance_fits(
     for (name, value), style in zip((marks or {}).items(), ("--", ":", "-."), strict=False):
         axes.axvline(value, color=BLACK, linestyle=style, linewidth=1, label=f"{name}: {value:.2f}")
     axes.set(xlabel="distance", ylabel="density", title="Distances of query and gallery")
+    axes.set_ylim(0, 1.3 * axes.get_ylim()[1])  # room for the legend above the hills
     axes.legend()
     return axes
 
@@ -528,7 +544,7 @@ def shares(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     Args:
         table: columns task, class, share_real, share_here, count_here.
     """
-    axes = own_axes(axes, 4.2, 4.0)
+    axes = own_axes(axes, 6.0, 5.4)
     least = 0.1
     axes.plot([least, 100], [least, 100], color="0.6", linestyle="--", linewidth=1)
     x, y = table["share_real"].clip(lower=least), table["share_here"].clip(lower=least)
@@ -536,7 +552,7 @@ def shares(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     apart = (np.log(x) - np.log(y)).abs()
     for i in apart[apart > np.log(1.3)].index:
         name = f"{table['task'][i]}: {table['class'][i]}"
-        axes.annotate(name, (x[i], y[i]), (4, -3), textcoords="offset points", fontsize=6)
+        axes.annotate(name, (x[i], y[i]), (4, -3), textcoords="offset points", fontsize=7)
     axes.set(xscale="log", yscale="log", xlabel="Market-1501, % of the training people", ylabel="here, %")
     axes.set_title("Real and synthetic imbalance")
     return axes
@@ -638,8 +654,8 @@ def promises(tables: Mapping[str, pd.DataFrame], axes: Axes | None = None) -> Ax
     first = next(iter(tables.values()))
     ends = [100 * first["wish"].min(), 100 * first["wish"].max()]
     axes.plot(ends, ends, color="0.4", linestyle="--", linewidth=1, label="promise kept")
-    axes.set(xscale="log", yscale="log", xlabel="FAR wished for, %", ylabel="FAR measured, %")
-    axes.set_title("Wished for, and got from people never seen")
+    axes.set(xscale="log", yscale="log", xlabel="FAR wished for, %", ylabel="FAR of people never seen, %")
+    axes.set_title("Wished for, and got")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter("")
@@ -750,9 +766,18 @@ def heats(
             if j:
                 axes.imshow(maps[name][i], cmap="inferno", vmin=0, vmax=1, alpha=0.6)
             word = titles[i][j - 1] if titles and j else ""
-            axes.set_title(f"{name}\n{word}" if i == 0 else word, fontsize=7, pad=2, loc="center")
+            head = narrow(name) if i == 0 and not across else name if i == 0 else ""
+            if across:
+                axes.text(-0.06, 0.5, head, fontsize=7, rotation=90, ha="right", va="center", transform=axes.transAxes)
+            above = word if across else f"{head}\n{word}" if head else word
+            axes.set_title(above, fontsize=7, pad=2, loc="center")
             axes.set_axis_off()
     return figure
+
+
+def narrow(name: str) -> str:
+    """A name of PETA in lines as wide as a small picture: carryingMessengerBag has three."""
+    return textwrap.fill(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name), 11)
 
 
 def regions(pictures: Sequence[np.ndarray], borders: Sequence[Sequence[float]]) -> Figure:
@@ -788,7 +813,8 @@ def localisation(table: pd.DataFrame, score: str = "energy", axes: Axes | None =
         at = np.arange(len(tasks)) + 0.6 * ((i + 0.5) / len(methods) - 0.5)
         colour = "0.3" if method in hollow else PALETTE[i % len(PALETTE)]
         face = "none" if method in hollow else colour
-        axes.plot(part, at, "s" if method == "uniform" else "o", color=colour, mfc=face, markersize=5, label=method)
+        marker = "s" if method == "uniform" else "o" if method in hollow else MARKERS[i % len(MARKERS)]
+        axes.plot(part, at, marker, color=colour, mfc=face, markersize=5, label=method)
     axes.set_yticks(range(len(tasks)), tasks)
     meaning = {"energy": "heat inside the part, %", "pointing": "hottest pixel inside the part, % of the images"}
     axes.set(xlabel=meaning[score], ylim=(len(tasks) - 0.5, -0.5), xlim=(-2, None))

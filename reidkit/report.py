@@ -9,26 +9,31 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import claims, plots, tables, thresholds
+from . import attention, claims, plots, tables, thresholds
 from .attributes import Attributes, imbalance, read_attributes
 from .course import easy_to_hard
-from .data import load
+from .data import load, standardise
 from .features import Answers, answer, features_of
 from .images import InputError, is_person, read_images
 from .metrics import attribute_scores, score
 from .papers import PAPERS, published
 from .ranking import Ranking, leave_out, rank_features
+from .systems import SYSTEMS
+from .systems.aanet import attended, peak_regions
 from .systems.part_multitask import is_lower
-from .train import Run, git_state, load_run
+from .train import Recipe, Run, git_state, load_run, recipe
 
 FILTER = (  # what a list is filtered by, as far as it is answered: Market-1501's names and PETA's
     "gender", "clothes", "upcolor", "downcolor", "personalFemale", "lowerBodyTrousers", "upperBodyBlack",
@@ -40,15 +45,23 @@ def draw(runs: Sequence[Path], measured: Path, folder: Path) -> Iterator[str]:
     """Draw data sets, runs and tables into sub-folders of `folder`; yields a line each.
 
     Args:
-        runs: finished runs; their data sets are described too.
+        runs: finished runs; their data sets are described too. One that cannot be read, or whose data have gone, is
+            named and left out.
         measured: the folder with the measured tables.
     Raises:
-        InputError: a folder that is no finished run.
+        InputError: no run that could be drawn.
     """
     described: list[tuple[str, str, int]] = []
+    drawn: list[Run] = []
     for path in runs:
-        run = load_run(path)
-        images, labels = data_of(run)
+        try:
+            run = load_run(path)
+            images, labels = data_of(run)
+        except InputError as error:
+            if path == runs[-1] and not drawn:
+                raise
+            yield f"{path.name}: left out, {str(error).rstrip('.')}"
+            continue
         key = (run.recipe.dataset, images.attrs["root"], run.recipe.fold)
         if key not in described:
             described.append(key)
@@ -56,6 +69,8 @@ def draw(runs: Sequence[Path], measured: Path, folder: Path) -> Iterator[str]:
             name = f"data-{run.recipe.dataset}" + (f"-{number}" if number > 1 else "")
             yield line(name, data_figures(images, labels, folder / name))
         yield line(path.name, run_figures(run, images, labels, folder / path.name))
+        drawn.append(run)
+    yield line("comparison", comparisons(drawn, folder))
     yield line("tables", measured_tables(measured, folder / "tables"))
 
 
@@ -166,7 +181,11 @@ def run_figures(run: Run, images: pd.DataFrame, labels: Attributes | None, folde
     }
     if len(run.history):
         figures["training"] = training(run.history, [task.name for task in run.tasks])
-    paths = []
+    numbers = pd.DataFrame([scores.to_dict()])
+    paths = [tables.save(numbers, "scores", folder, about, caption=title)]
+    if hasattr(run.network, "evidence") and run.tasks:
+        with suppress(InputError):  # an AlexNet answers from a vector and has no map
+            figures |= maps(run, query.table)  # 002 1, 3, 4 and 6
     if getattr(run.network, "tasks", None) and labels is not None:
         labels = labels.only(task.name for task in run.tasks)
         said = tuple(answers(run, part.table, labels) for part in (query, gallery))
@@ -178,12 +197,43 @@ def run_figures(run: Run, images: pd.DataFrame, labels: Attributes | None, folde
         if rows:
             figures["filter"] = plots.strips(before_after, query.table.iloc[rows], gallery.table, range(4))  # 002 8
             mark(figures["filter"], ("whole list", "filtered") * 2)
-        table = beside_published(plan.system, attribute_scores(truth, said[0].classes, run.tasks))
+        table = beside_published(plan.system, plan.dataset, attribute_scores(truth, said[0].classes, run.tasks))
         caption = f"{title}; attributes of the queries, %"
         paths.append(tables.save(table, "attribute-table", folder, about, caption=caption))  # 002 4, 003 6 and 7
     paths = [plots.save(figure, name, folder, about) for name, figure in figures.items()] + paths
     plt.close("all")
     return paths
+
+
+def maps(run: Run, table: pd.DataFrame) -> dict[str, Figure | Axes]:
+    """Where a network sees the attributes of a few people: a map each, merged, and beside the map of identity."""
+    network: Any = run.network
+    several = table.reset_index(drop=True).groupby("pid").head(1)
+    several = several.iloc[:: max(1, len(several) // 8)].head(8)
+    own = load(several, run.recipe.height, run.recipe.width, people=())
+    pixels = standardise(own.pixels)
+    pictures = [image.permute(1, 2, 0).numpy() for image in own.pixels]
+    tasks = [run.tasks[t] for t in attended([task.name for task in run.tasks])]
+    merged = {"merged": attention.merged_map(network, pixels).numpy()}
+    each = {task.name: attention.attribute_maps(network, pixels, task.name, "cam").numpy() for task in tasks[:6]}
+    with torch.no_grad():
+        said = dict(zip(network.tasks, (logits.argmax(1).tolist() for logits in network.answer(pixels)), strict=True))
+    words = [[task.classes[said[task.name][i]] for task in tasks[:6]] for i in range(len(pictures))]
+    figures: dict[str, Figure | Axes] = {}
+    if hasattr(network, "identify"):
+        identity = {"identity": attention.identity_maps(network, pixels, "layercam").numpy()}
+        figures["identity"] = plots.heats(pictures, merged | identity, across=True)
+        each = identity | each
+        words = [["", *row] for row in words]
+    few = slice(0, 4)
+    shown = {name: heat[few] for name, heat in (each | merged).items()}
+    figures["attention"] = plots.heats(pictures[few], shown, [[*row, ""] for row in words[few]])
+    if run.recipe.system == "aanet":
+        with torch.no_grad():
+            rows = peak_regions(network.backbone(pixels)).numpy()
+        borders = [((np.flatnonzero(np.diff(own)) + 1) / len(own)).tolist() for own in rows]
+        figures["parts"] = plots.regions(pictures, borders)
+    return figures
 
 
 SHARES = ("accuracy", "answers", "active", "wrong")  # what systems watch beside their losses, from 0 to 1
@@ -263,19 +313,19 @@ def mark(figure: Figure | Axes, words: Sequence[str]) -> None:
         axes.set_ylabel(word, fontsize=8)
 
 
-OWN = {  # where a paper prints the attributes of its own system: table, row
+OWN = {  # where a paper prints the attributes of its own system, all on Market-1501: table, row
     "two_stage": ("Table 2", "Vanilla CE"),
     "aanet": ("Table 4", "AANet-152"),
     "part_multitask": ("Table 6", "Ours"),
 }
 
 
-def beside_published(system: str, scores: pd.DataFrame) -> pd.DataFrame:
-    """`metrics.attribute_scores` with the accuracy that the system's paper prints for each task (Market-1501)."""
+def beside_published(system: str, dataset: str, scores: pd.DataFrame) -> pd.DataFrame:
+    """`metrics.attribute_scores` with the accuracy that the system's paper prints for each task."""
     table = scores.reset_index()
     if system not in OWN:
         return table
-    name, row = OWN[system]
+    name, row = ("Table 7", "Ours") if (system, dataset) == ("part_multitask", "dukemtmc") else OWN[system]
     rows = published(system, name)
     rows = rows[(rows["row"] == row) & rows["metric"].str.startswith("accuracy/")]
     known = dict(zip(rows["metric"].str.removeprefix("accuracy/"), rows["percent"], strict=True))
@@ -447,4 +497,94 @@ def bars(numbers: pd.DataFrame, title: str) -> Axes | None:
     sides = [numbers.pivot_table(index=down, columns=across, values=v, sort=False) for v in ("mean", "published")]
     if many:
         sides = [side.rename(index=lambda name: name.rpartition("/")[2]) for side in sides]
-    return plots.table_beside(*sides, xlabel="%", title=textwrap.fill(title, 60, break_on_hyphens=False))
+    return headed(plots.table_beside(*sides, xlabel="%"), title)
+
+
+def headed(axes: Axes, title: str) -> Axes:
+    """A title over the whole figure, for axes that long names leave little room."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.suptitle(textwrap.fill(title, 80, break_on_hyphens=False), x=0.01, ha="left", fontsize=10)
+    return axes
+
+
+# --- runs beside each other ----------------------------------------------------------------------------------
+
+COMPARED = {  # where a paper prints its own system beside others, without re-ranking: data, table, its row by variant
+    ("sharenet", "market1501"): ("Fig. 4", {"triplet-alexnet": "Baseline1-TripletA", "sharenet-7": "Sharenet-7A"}),
+    ("aanet", "market1501"): ("Table 2", {"attention": "AANet-50"}),
+    ("aanet", "dukemtmc"): ("Table 1", {"attention": "AANet-50"}),
+    ("part_multitask", "market1501"): ("Table 3", {"ours": "Ours(woRK)"}),
+    ("part_multitask", "dukemtmc"): ("Table 4", {"ours": "Ours(woRK)"}),
+    ("part_multitask", "viper"): ("Table 5", {"ours": "Ours"}),
+    ("sharenet", "towncentre"): ("Fig. 3", PRINTED[0].rows),
+    ("inherent_code", "pku"): ("Table 1", PRINTED[-1].rows),
+}
+
+
+def comparisons(runs: Sequence[Run], folder: Path) -> list[Path]:
+    """The runs on one data set in one profile beside each other (000 Figure 4, 002 Tables 1 and 2, 003 Tables 3 to 5).
+
+    A row is a system and what it changes, over its seeds and folds; the published number is that of the same data
+    set, and of Market-1501 for synthetic people. Reads the scores that `run_figures` left in `folder`.
+    """
+    kinds: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        kinds.setdefault((run.recipe.dataset, run.recipe.profile), []).append(run)
+    paths = []
+    for (dataset, profile), own in kinds.items():
+        numbers = beside(own, folder)
+        name = f"comparison-{dataset}-{profile}"
+        about = {"runs": ", ".join(run.folder.name for run in own), "data set": dataset, "commit": git_state()}
+        on = "market1501" if dataset == "synthetic" else dataset
+        caption = f"Systems on {dataset}, profile {profile}, %"
+        caption += f"; published on {on}" if numbers["published"].notna().any() else ""
+        paths.append(tables.save(numbers, name, folder / "tables", about, caption=caption, shown=wide(numbers)))
+        rank1 = numbers[numbers["metric"] == "rank1"].set_index("row")
+        if len(rank1) > 1:
+            sides = [rank1[[column]].set_axis(["rank-1"], axis=1) for column in ("mean", "published")]
+            axes = headed(plots.table_beside(*sides, xlabel="%"), caption)
+            paths.append(plots.save(axes, name, folder / "tables", about))
+    plt.close("all")
+    return paths
+
+
+def beside(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
+    """Scores of runs on one data set, one number a row: row, metric, n, mean, deviation, published."""
+    rows = []
+    for run in runs:
+        plan = run.recipe
+        variant = variant_of(plan)
+        trained = "" if plan.system == "histogram" else f"{plan.backbone}, epochs {plan.epochs}"
+        name = ", ".join(filter(None, (plan.system, variant, trained)))
+        scores = pd.read_csv(folder / run.folder.name / "scores.csv").iloc[0]
+        on = "market1501" if plan.dataset == "synthetic" else plan.dataset
+        table, printed = COMPARED.get((plan.system, on), ("", {}))
+        known: dict[str, float] = {}
+        if variant in printed:
+            paper = published(plan.system, table).query("row == @printed[@variant]")
+            known = dict(zip(paper["metric"], paper["percent"], strict=True))
+        for metric in ("mAP", "rank1", "rank5", "rank10"):
+            rows.append((name, metric, float(scores[metric]), known.get(metric, float("nan"))))
+    numbers = pd.DataFrame(rows, columns=["row", "metric", "value", "published"])
+    kept = numbers.groupby(["row", "metric"], sort=False).agg(
+        n=("value", "size"), mean=("value", "mean"), deviation=("value", "std"), published=("published", "first")
+    )
+    return kept.reset_index()
+
+
+def variant_of(plan: Recipe) -> str:
+    """Which of its system's VARIANTS a recipe is, whatever its profile changes; "" where it is none."""
+    module = SYSTEMS[plan.system]
+    rows = getattr(module, "VARIANTS", {})
+
+    def settings(of: Recipe) -> dict[str, object]:
+        return asdict(of) | asdict(module.Options(**of.options))
+
+    names = {name for row in rows.values() for name in row["all"]}
+    mine = settings(plan)
+    for variant in rows:
+        other = settings(recipe(plan.system, plan.profile, variant))
+        if all(mine[name] == other[name] for name in names):
+            return variant
+    return ""

@@ -85,6 +85,7 @@ def page(path: Path, hide: str = "") -> Page:
     """An executed notebook as HTML, its figures apart, without the folder `hide` in front of paths."""
     notebook = nbformat.read(path, as_version=4)
     heading, question = opening(notebook, path)
+    notebook.metadata.pop("widgets", None)  # their state: of no use without a kernel, and megabytes
     for cell in notebook.cells:
         if "outputs" in cell:
             cell.outputs = [still(output) for output in cell.outputs if not is_bar(output)]
@@ -187,7 +188,8 @@ def prose(body: str) -> str:
 
 
 def plain(body: str) -> str:
-    """The words of HTML."""
+    """The words of HTML; what is emphasised within a sentence stands as close as it does there."""
+    body = re.sub(r"</?(em|strong|code|a|span)\b[^>]*>", "", body)
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
 
 
@@ -266,8 +268,9 @@ words.addEventListener("input", () => {
     const item = document.createElement("li"), a = document.createElement("a"), rest = document.createElement("p");
     a.href = link;
     a.textContent = `${title}: ${head}`;
-    const at = Math.max(0, text.toLowerCase().indexOf(asked[0]) - 60);
-    rest.textContent = (at ? "… " : "") + text.slice(at, at + 180) + (text.length > at + 180 ? " …" : "");
+    const near = text.toLowerCase().indexOf(asked[0]) - 60, at = near > 0 ? text.indexOf(" ", near) + 1 : 0;
+    const end = text.length > at + 180 ? text.lastIndexOf(" ", at + 180) : text.length;
+    rest.textContent = (at ? "… " : "") + text.slice(at, end) + (end < text.length ? " …" : "");
     item.append(a, rest);
     found.append(item);
   }
@@ -314,7 +317,7 @@ code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: .88e
 .output pre { background: none; border-left: 3px solid var(--line); color: #333d4b; }
 .output_stderr pre { color: var(--soft); }
 .output img { max-width: 100%; height: auto; display: block; margin: .6rem auto; }
-.output_html, .text_cell_render { overflow-x: auto; }
+.output_html, .text_cell_render, .closing { overflow-x: auto; }
 table { border-collapse: collapse; border: 0; font-size: .85rem; margin: .6rem 0; }
 th, td { padding: .25rem .6rem; border: 0; border-bottom: 1px solid var(--line); text-align: right; }
 thead th { border-bottom: 2px solid var(--soft); }

@@ -403,7 +403,12 @@ BAD: dict[str, tuple[Callable[[Place], Path], tuple[str, ...], str]] = {
 def test_figures_of_one_run(place: Place) -> None:
     done = reidkit("figures", place.run, "--out", place.drawn)
     assert done.status == 0, done.err
-    assert [line.partition(":")[0] for line in done.out.splitlines()] == ["data-market1501", "run", "tables"]
+    assert [line.partition(":")[0] for line in done.out.splitlines()] == [
+        "data-market1501",
+        "run",
+        "comparison",
+        "tables",
+    ]
     for name in ("ranked", "cmc", "distances"):
         assert (place.drawn / "run" / f"{name}.png").stat().st_size and (place.drawn / "run" / f"{name}.pdf").exists()
     assert (place.drawn / "data-market1501" / "statistics.csv").exists()

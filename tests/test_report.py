@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fakes
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import prints
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
-from reidkit import course, report
+from reidkit import course, plots, report
 from reidkit.attributes import MARKET, Task, read_attributes
 from reidkit.features import Answers
 from reidkit.images import InputError, read_images
@@ -37,6 +42,20 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return load_or_fit(plan, *course.sets(plan, images), runs=tmp_path / "runs", progress=False, say=lambda _: None)
 
 
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """What would be wrong on paper with each figure that is saved, by its name."""
+    found: dict[str, list[str]] = {}
+
+    def save(figure: Any, name: str, *args: Any) -> Path:
+        found[name] = prints.faults(figure.get_figure(root=True))
+        return saved(figure, name, *args)
+
+    saved = plots.save
+    monkeypatch.setattr(plots, "save", save)
+    return found
+
+
 def answers(*classes: list[int]) -> Answers:
     """What a sure network says: a list of T classes an image."""
     said = np.array(classes)
@@ -45,11 +64,14 @@ def answers(*classes: list[int]) -> Answers:
 
 
 @pytest.mark.slow
-def test_a_run_and_its_data_are_drawn_and_say_where_they_come_from(run: Run, tmp_path: Path) -> None:
+def test_a_run_and_its_data_are_drawn_and_say_where_they_come_from(
+    run: Run, tmp_path: Path, looked_at: dict[str, list[str]]
+) -> None:
     lines = list(report.draw([run.folder], tmp_path / "none", tmp_path / "out"))
-    assert [text.partition(":")[0] for text in lines] == ["data-synthetic", run.folder.name, "tables"]
+    assert [text.partition(":")[0] for text in lines] == ["data-synthetic", run.folder.name, "comparison", "tables"]
     own = tmp_path / "out" / run.folder.name
-    for name in ("ranked", "cmc", "distances", "training", "attributes"):
+    assert len(looked_at) >= 7 and {name: wrong for name, wrong in looked_at.items() if wrong} == {}
+    for name in ("ranked", "cmc", "distances", "training", "attributes", "attention"):
         with Image.open(own / f"{name}.png") as image:
             about = image.info["Description"]
         assert all(word in about for word in (run.folder.name, "two_stage", "synthetic", "seed: 0", "commit: "))
@@ -60,6 +82,9 @@ def test_a_run_and_its_data_are_drawn_and_say_where_they_come_from(run: Run, tmp
     for name in ("statistics", "halves", "imbalance-table"):
         assert "data set: synthetic" in (tmp_path / "out" / "data-synthetic" / f"{name}.md").read_text()
     assert (tmp_path / "out" / "tables" / "claims.md").is_file()
+    beside = pd.read_csv(tmp_path / "out" / "tables" / "comparison-synthetic-quick.csv")
+    assert beside["row"].unique().tolist() == ["two_stage, cross_entropy, resnet18, epochs 1"]
+    assert beside["mean"].tolist() == pd.read_csv(own / "scores.csv").loc[0, beside["metric"]].tolist()
     assert not plt.get_fignums()  # nothing stays open
 
 
@@ -70,6 +95,78 @@ def test_only_finished_runs_are_drawn(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         list(report.draw([tmp_path / "half"], tmp_path, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_many_questions_of_yes_and_no_are_printed_too(looked_at: dict[str, list[str]], tmp_path: Path) -> None:
+    rows = [(f"carryingMessengerBag{i}", answer, 1, 50.0) for i in range(50) for answer in ("no", "yes")]
+    table = pd.DataFrame(rows, columns=["task", "class", "count", "share"])
+    plots.save(plots.imbalance(table), "imbalance", tmp_path)
+    assert looked_at == {"imbalance": []}
+
+
+def test_prints_see_what_is_wrong() -> None:
+    figure = Figure(figsize=(4, 3))
+    figure.text(0.5, 0.5, "well", size=9)
+    assert prints.faults(figure) == []
+    figure.text(0.98, 0.5, "too far to the right", size=7)
+    small, beyond = prints.faults(figure)
+    assert small == "7 points" and beyond.startswith("beyond the right edge")
+    figure = Figure(figsize=(4, 3))
+    for axes in figure.subplots(1, 2):
+        axes.set_title("a title longer than the axes below it")
+    assert any(" over " in fault for fault in prints.faults(figure))
+
+
+@pytest.mark.slow
+def test_a_run_whose_data_have_gone_is_left_out(run: Run, tmp_path: Path) -> None:
+    gone = tmp_path / "runs" / "a-gone"
+    shutil.copytree(run.folder, gone)
+    about = json.loads((gone / "environment.json").read_text())
+    (gone / "environment.json").write_text(json.dumps(about | {"root": str(tmp_path / "nowhere")}))
+    first = next(report.draw([gone, run.folder], tmp_path, tmp_path / "out"))
+    assert first.startswith("a-gone: left out, ") and "nowhere" in first
+    with pytest.raises(InputError, match="nowhere"):
+        list(report.draw([gone], tmp_path, tmp_path / "other"))
+
+
+def test_a_variant_is_known_by_its_settings() -> None:
+    for system, module in SYSTEMS.items():
+        for name in getattr(module, "VARIANTS", {}):
+            plan = recipe(system, "quick", name, seed=3, epochs=7, dataset="viper")
+            assert report.variant_of(plan) == name, system
+    assert report.variant_of(recipe("histogram")) == ""
+    assert report.variant_of(recipe("part_multitask", identity=0.5)) == ""
+
+
+def test_runs_stand_beside_each_other(tmp_path: Path) -> None:
+    runs = []
+    for seed, mean in enumerate((30.0, 40.0)):
+        folder = tmp_path / f"run{seed}"
+        folder.mkdir()
+        scores = {"mAP": mean, "rank1": 2 * mean, "rank5": 90.0, "rank10": 95.0}
+        pd.DataFrame([scores]).to_csv(folder / "scores.csv")
+        runs.append(SimpleNamespace(folder=folder, recipe=recipe("aanet", seed=seed)))
+    table = report.beside(runs, tmp_path).set_index("metric")  # type: ignore[arg-type]
+    assert table.loc["mAP", ["n", "mean", "published"]].tolist() == [2, 35, 82.45]  # Table 2, Market-1501
+    assert table.loc["rank1", "deviation"] == pytest.approx(200**0.5) and np.isnan(table.loc["rank5", "published"])
+
+
+def test_attributes_stand_beside_those_of_the_paper() -> None:
+    scores = pd.DataFrame({"task": ["gender", "global"], "accuracy": [50.0, 60.0]}).set_index("task")
+    for system, dataset, printed in (
+        ("part_multitask", "synthetic", [84.5, 87.6]),  # Table 6, Market-1501
+        ("part_multitask", "dukemtmc", [85.4, 87.9]),  # Table 7
+        ("aanet", "market1501", [92.31, 87.80]),
+    ):
+        assert report.beside_published(system, dataset, scores)["published"].tolist() == printed
+    assert "published" not in report.beside_published("sharenet", "market1501", scores)
+
+
+def test_rows_of_other_systems_are_published() -> None:
+    for (system, dataset), (table, rows) in report.COMPARED.items():
+        paper = published(system, table)
+        assert set(rows) <= set(SYSTEMS[system].VARIANTS) and set(rows.values()) <= set(paper["row"])
+        assert set(paper["dataset"].str.removesuffix("-reid")) == {dataset}
 
 
 def test_statistics_count_people_and_nobody() -> None:
@@ -193,8 +290,9 @@ def test_tables_of_tasks_turn(measured: Path) -> None:
     assert shown.loc["hat", "Vanilla CE (paper)"] == "94.84" and shown.loc["footwear", "Vanilla CE (paper)"] == ""
 
 
-def test_all_tables_are_written(measured: Path, tmp_path: Path) -> None:
+def test_all_tables_are_written(measured: Path, tmp_path: Path, looked_at: dict[str, list[str]]) -> None:
     paths = report.measured_tables(measured, tmp_path / "tables")
+    assert looked_at and not any(looked_at.values())
     names = {path.name for path in paths}
     assert names == {
         "inherent_code-table1-pku.csv", "inherent_code-table1-pku.png", "two_stage-table2-viper.csv",

@@ -156,6 +156,21 @@ def test_what_can_be_searched(executed: list[Path]) -> None:
     assert "kangaroo" in script and '"01_more.html#First-part"' in script
 
 
+def test_the_state_of_widgets_is_no_text(executed: list[Path]) -> None:
+    lesson = nbformat.read(executed[0], 4)
+    states = {"abc": {"model_name": "LayoutModel", "model_module": "@jupyter-widgets/base", "state": {}}}
+    lesson.metadata["widgets"] = {
+        "application/vnd.jupyter.widget-state+json": {"state": states, "version_major": 2, "version_minor": 0}
+    }
+    nbformat.write(lesson, executed[0])
+    assert "LayoutModel" not in site.page(executed[0]).body
+
+
+def test_words_stand_as_close_as_on_the_page() -> None:
+    body = "<p>Both (<em>triplet</em>), <code>x</code>.</p><p>More &lt; all</p>"
+    assert site.plain(body) == "Both (triplet), x. More < all"
+
+
 def test_another_site_is_replaced_and_nothing_else(executed: list[Path], tmp_path: Path) -> None:
     home = tmp_path / "site"
     site.build(executed, home, say=lambda _: None)
@@ -219,7 +234,8 @@ def test_in_a_browser(executed: list[Path], tmp_path: Path) -> None:
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if not CHROMIUM.exists():
         pytest.skip(f"there is no {CHROMIUM}")
-    index = site.build(executed, tmp_path / "site", say=lambda _: None)
+    closing = "\n".join("| " + " | ".join([word] * 5) + " |" for word in ("measured_on", "---", "part_multitask"))
+    index = site.build(executed, tmp_path / "site", closing=closing, say=lambda _: None)
     wrong: list[str] = []
     with api.sync_playwright() as player:
         browser = player.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
@@ -228,7 +244,10 @@ def test_in_a_browser(executed: list[Path], tmp_path: Path) -> None:
         tab.on("pageerror", lambda error: wrong.append(str(error)))
         tab.on("requestfailed", lambda request: wrong.append(request.url))
         tab.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else wrong.append(r.url))
-        tab.goto(index.as_uri())
+        for width in (400, 1300):
+            tab.set_viewport_size({"width": width, "height": 900})
+            tab.goto(index.as_uri())
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width
         assert tab.locator("#found li").count() == 0
         tab.fill("#words", "THRESHOLD below")
         assert tab.locator("#found li").all_inner_texts()[0].startswith("00 · One & only: First part")
