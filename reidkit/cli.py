@@ -459,7 +459,7 @@ def browse(
         images_of(load_run(each))  # what is not there is refused here, not on the page
     line = f"browse({', reader='.join(map(repr, given))})"
     with tempfile.TemporaryDirectory(prefix="reidkit") as folder:
-        command, variables = page(Path(folder), f"{run.name} · reidkit", "from reidkit.widgets import browse", line)
+        command, variables = page(Path(folder), f"{run.name} · reidkit", ["from reidkit.widgets import browse", line])
         raise typer.Exit(subprocess.call(command, env={**os.environ, **variables}))
 
 

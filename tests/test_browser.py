@@ -259,7 +259,7 @@ VOILA = pytest.mark.skipif(importlib.util.find_spec("voila") is None, reason="no
 @pytest.mark.parametrize("name", [name for name in APPS if name != "browse"])
 def test_as_a_page(chromium: Any, home: Path, shots: Path, tmp_path: Path, name: str) -> None:
     line = APPS[name][0].format(run=home / "runs" / "run")
-    drive(chromium, home, shots, name, *page(tmp_path, name, "from reidkit import widgets", line))
+    drive(chromium, home, shots, name, *page(tmp_path, name, ["from reidkit import widgets", line]))
 
 
 @VOILA

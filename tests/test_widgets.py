@@ -512,12 +512,14 @@ def test_prices_move_the_threshold(tmp_path: Path, rng: np.random.Generator) -> 
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".pdf", ".png"]
 
 
-def test_explorer_of_a_run(table: pd.DataFrame, features: tuple[Features, Features], run: Run) -> None:
+def test_explorer_of_a_run(table: pd.DataFrame, features: tuple[Features, Features], run: Run, tmp_path: Path) -> None:
     explorer = widgets.explore_threshold(run, images=table)
     expected = thresholds.pairs(compare_features(*features, run.recipe.metric))
     assert explorer.pairs is not None
     np.testing.assert_allclose(explorer.pairs.genuine, expected.genuine)
     assert widgets.explore_threshold(expected).pairs is expected
+    without = widgets.explore_threshold(run_of(histogram, tmp_path), images=table)  # a run without attributes
+    assert not without.message.value and "FAR" in without.status.value
     alone = table[table["split"] == "query"]
     alone.attrs = table.attrs
     empty = widgets.explore_threshold(run, images=alone)
@@ -574,8 +576,10 @@ def test_nothing_to_look_at(table: pd.DataFrame, run: Run, tmp_path: Path) -> No
     plain.save.click()
     assert "nothing to draw" in plain.message.value
     assert "no images" in widgets.AttentionBrowser(run, table.iloc[:0]).message.value
-    gone = table.assign(path="/nowhere.jpg")
-    assert "cannot be read" in widgets.AttentionBrowser(run, gone).message.value
+    gone = widgets.AttentionBrowser(run, table.assign(path=["/nowhere.jpg", *table["path"].iloc[1:]]))
+    assert "cannot be read" in gone.message.value and gone.grid.value == ""
+    gone.image.value = 2
+    assert gone.message.value == "" and len(gone.pictures) == 4
 
 
 def test_look_shows_the_queries(table: pd.DataFrame, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -642,6 +646,12 @@ def test_words_without_a_reader_or_a_gallery(table: pd.DataFrame, run: Run, tmp_
     alone = table[table["split"] == "query"]
     alone.attrs = table.attrs
     assert "table of images is empty" in widgets.ask(run, images=alone).message.value
+    gone = table.assign(path="/nowhere.jpg")
+    gone.attrs = table.attrs
+    lost = widgets.ask(run, images=gone)
+    assert "cannot be read" in lost.message.value
+    lost.save.click()
+    assert "nothing to draw" in lost.message.value
 
 
 def test_a_gallery_is_read_once(
@@ -769,7 +779,9 @@ def test_the_playground_has_a_figure(tmp_path: Path) -> None:
     assert left.get_title("left") == "step 50: +1 softmax" and len(left.patches) == 4
     assert {len(line.get_xdata()) for line in right.lines} == {51} and right.get_xlabel() == "step"
     playground.save.click()
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".pdf", ".png"] and "wrote" in playground.message.value
+    assert (
+        sorted(path.suffix for path in tmp_path.iterdir()) == [".pdf", ".png"] and "wrote" in playground.message.value
+    )
 
 
 @pytest.mark.parametrize(
@@ -804,11 +816,11 @@ def test_axes_end_at_round_numbers(value: float, axis: float) -> None:
 def test_a_page_is_a_notebook_with_a_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "find_spec", lambda _: object())
     monkeypatch.setenv("JUPYTER_PATH", "elsewhere")
-    command, variables = page.page(tmp_path, "a title", "x = 1", "x")
+    command, variables = page.page(tmp_path, "a title", ["x = 1", "x"])
     book = nbformat.read(next(Path(word) for word in command if word.endswith(".ipynb")), as_version=4)
     assert [cell.source for cell in book.cells] == ["x = 1", "x"] and book.metadata["title"] == "a title"
     assert variables == {"JUPYTER_PATH": f"{tmp_path}{os.pathsep}elsewhere"}
     assert (tmp_path / "voila" / "templates" / "reidkit" / "index.html.j2").exists()
     monkeypatch.setattr(page, "find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"pip install -e '\.\[voila\]'"):
-        page.page(tmp_path, "a title", "x")
+        page.page(tmp_path, "a title", ["x"])

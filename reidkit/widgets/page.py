@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +18,7 @@ TEMPLATE = """{%- extends "voila/templates/lab/index.html.j2" -%}
 """
 
 
-def page(folder: Path, title: str, *code: str) -> tuple[list[str], dict[str, str]]:
+def page(folder: Path, title: str, code: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Write a notebook and a template that asks for nothing outside; returns how Voila serves them.
 
     Args:

@@ -29,7 +29,10 @@ OPTIMISERS = {"Adam": torch.optim.Adam, "gradient descent": torch.optim.SGD}
 RATES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 SIGN = {"softmax": 1, "compact": 1, "scatter": -1, "triplet": 1}  # scatter is subtracted, losses.scatter
 SIZES = {"length": plots.BLACK, "to own centre": plots.BLUE, "ball radius": plots.ORANGE}
-LEGEND = "Colour and mark: a person · ring and cross: its ball and centre · stroke: the pull now · thin: the way here"
+LEGEND = (
+    "Colour and mark: a person · ring and cross: its ball and centre · black: the pull now · thin: the way here · "
+    "dashed: directions of the classifier"
+)
 FAR = 1e6  # units of the plane; beyond, nothing can be drawn or learnt any more
 
 
@@ -228,13 +231,12 @@ class Playground(App):
         self.numbers.value = f'<div class="reidkit">{table}{self._grown()}</div>'
 
     def _grown(self) -> str:
-        """Sizes on the way here, as a chart; a line a size, all on one scale."""
+        """Sizes on the way here, as a chart; a line a size, all on one scale; nothing before there is a way."""
         table = np.array(self.plane.sizes)
-        table = np.vstack([table, table[-1:]]) if len(table) == 1 else table
+        if len(table) < 5:
+            return ""
         scale = max(float(table.max()), 1e-12)
-        lines = {
-            name: (values / scale, colour) for values, (name, colour) in zip(table.T, SIZES.items(), strict=True)
-        }
+        lines = {name: (values / scale, colour) for values, (name, colour) in zip(table.T, SIZES.items(), strict=True)}
         return view.chart({}, np.arange(len(table)), {}, lines=lines, xlabel=f"step; the top is {scale:.2f}", width=300)
 
     def figure(self) -> Figure:

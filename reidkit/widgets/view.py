@@ -174,7 +174,7 @@ def chart(
             f'stroke-width="2" stroke-dasharray="{DASHES[k % 3]}"><title>{escape(name)}</title></line>'
         )
     ticks = np.linspace(low, high, 5)
-    digits = 2 if high - low < 20 else 0
+    digits = 2 if high - low < 20 and edges.dtype.kind == "f" else 0
     for k, tick in enumerate(ticks):
         anchor = "start" if k == 0 else "end" if k == len(ticks) - 1 else "middle"
         parts.append(f'<text x="{x(tick):.1f}" y="{y(0) + 13:.1f}" text-anchor="{anchor}">{tick:.{digits}f}</text>')
@@ -228,7 +228,9 @@ def plane(
         parts.append(f'<text x="{x:.0f}" y="{side / 2 + 13:.0f}" text-anchor="{anchor}">{share * reach:g}</text>')
     for centre, r in zip(centres, radius, strict=True):
         x, y = at(centre).split(",")
-        parts.append(f'<circle cx="{x}" cy="{y}" r="{scale * r:.1f}" fill="none" stroke="currentColor" opacity="0.35"/>')
+        parts.append(
+            f'<circle cx="{x}" cy="{y}" r="{scale * r:.1f}" fill="none" stroke="currentColor" opacity="0.35"/>'
+        )
         parts.append(f'<path d="M{x},{y}m-6,0h12m-6-6v12" stroke="currentColor"/>')
     for person, ray in enumerate(rays if rays is not None else ()):
         end = 2 * reach * ray / max(float(np.linalg.norm(ray)), 1e-12)
