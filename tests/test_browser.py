@@ -75,7 +75,7 @@ def changed(page: Any, act: Any) -> str:
     act()
     page.wait_for_function(f"before => ({shown})() !== before", arg=before, timeout=60_000)
     now = None
-    while now != (now := page.evaluate(shown)):  # the kernel sends a step in several messages
+    while now != (now := page.evaluate(shown)) or text(page).endswith("..."):  # a step comes in several messages
         page.wait_for_timeout(1000)
     return text(page)
 

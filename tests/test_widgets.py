@@ -577,7 +577,7 @@ def test_nothing_to_look_at(table: pd.DataFrame, run: Run, tmp_path: Path) -> No
     assert "nothing to draw" in plain.message.value
     assert "no images" in widgets.AttentionBrowser(run, table.iloc[:0]).message.value
     gone = widgets.AttentionBrowser(run, table.assign(path=["/nowhere.jpg", *table["path"].iloc[1:]]))
-    assert "cannot be read" in gone.message.value and gone.grid.value == ""
+    assert "cannot be read" in gone.message.value and gone.grid.value == "" and "nothing to show" in gone.status.value
     gone.image.value = 2
     assert gone.message.value == "" and len(gone.pictures) == 4
 
