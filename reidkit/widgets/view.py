@@ -227,11 +227,10 @@ def plane(
         anchor = "start" if share == -1 else "end" if share == 1 else "middle"
         parts.append(f'<text x="{x:.0f}" y="{side / 2 + 13:.0f}" text-anchor="{anchor}">{share * reach:g}</text>')
     for centre, r in zip(centres, radius, strict=True):
-        x, y = at(centre).split(",")
         parts.append(
-            f'<circle cx="{x}" cy="{y}" r="{scale * r:.1f}" fill="none" stroke="currentColor" opacity="0.35"/>'
+            f'<g transform="translate({at(centre)})" fill="none" stroke="currentColor"><path d="M-6,0h12M0-6v12"/>'
+            f'<circle r="{scale * r:.1f}" opacity="0.35"/></g>'
         )
-        parts.append(f'<path d="M{x},{y}m-6,0h12m-6-6v12" stroke="currentColor"/>')
     for person, ray in enumerate(rays if rays is not None else ()):
         end = 2 * reach * ray / max(float(np.linalg.norm(ray)), 1e-12)
         parts.append(
