@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -338,7 +339,7 @@ def search(
     shown = features_in(found, gallery, progress=watched()) if gallery else None
     if image is None:
         table = shown.table if shown else images_of(found, root).query("split == 'gallery' and pid != -1")
-        fits = described_as(answers_of(found, table, progress=watched()), wanted, honest(found, root))
+        fits = described_as(answers_of(found, table, keep=True, progress=watched()), wanted, honest(found, root))
         order = np.argsort(-fits, kind="stable")[:top]
         values, title = [round(float(fits[i]), 4) for i in order], "probability"
     else:
@@ -352,7 +353,7 @@ def search(
         else:
             ranking = rank(query, shown.descriptor, [-2], pids, metric=plan.metric, rule="none")
         if wanted:
-            said = answers_of(found, table, progress=watched()).classes
+            said = answers_of(found, table, keep=True, progress=watched()).classes
             misfit = [said[:, number] != answer for number, answer in description(wanted, found.tasks).items()]
             ranking = leave_out(ranking, np.any(misfit, axis=0)[None])
         order = ranking.order[0][ranking.keep[0]][:top]
@@ -441,6 +442,25 @@ def lab() -> None:
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
     raise typer.Exit(subprocess.call([*command, str(first)]))
+
+
+@app.command()
+def browse(
+    run: Annotated[Path, typer.Argument(help="A folder that `reidkit train` made.")],
+    reader: Annotated[Path | None, typer.Option(help="Another run, which answers the attributes.")] = None,
+) -> None:
+    """The retrieval browser as a page, reachable from this machine only, for people who do not code (needs voila)."""
+    from .features import images_of
+    from .train import load_run
+    from .widgets.page import page
+
+    given = [str(absolute(each)) for each in (run, reader) if each]
+    for each in given:
+        images_of(load_run(each))  # what is not there is refused here, not on the page
+    line = f"browse({', reader='.join(map(repr, given))})"
+    with tempfile.TemporaryDirectory(prefix="reidkit") as folder:
+        command, variables = page(Path(folder), f"{run.name} · reidkit", ["from reidkit.widgets import browse", line])
+        raise typer.Exit(subprocess.call(command, env={**os.environ, **variables}))
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -157,14 +157,28 @@ def images_of(run: Run, root: Path | str | None = None) -> pd.DataFrame:
     return read_images(run.recipe.dataset, root or about["root"] or None, fold=run.recipe.fold)
 
 
-def answers_of(run: Run, table: pd.DataFrame, *, progress: bool = False) -> Answers:
+def answers_of(run: Run, table: pd.DataFrame, *, keep: bool = False, progress: bool = False) -> Answers:
     """`answer` for images on disk.
 
+    Args:
+        keep: in the run's folder, beside its descriptors; the next call for the same files reads them there.
     Raises:
         InputError: images that cannot be read, a run that answers no attributes.
     """
+    files = hashlib.sha256("\n".join(table["path"]).encode()).hexdigest()[:16]
+    path = run.folder / f"answers-{files}.safetensors"
+    if keep and path.exists():
+        try:
+            kept = load_file(path)
+            return Answers(tuple(kept[task.name] for task in run.tasks), run.tasks, table.reset_index(drop=True))
+        except (SafetensorError, KeyError) as error:
+            raise InputError(f"{path} holds no answers ({error}): delete it, and they are asked again.") from None
     pixels = load(table, run.recipe.height, run.recipe.width, people=(), progress=progress)
-    return answer(run, pixels, progress=progress)
+    answers = answer(run, pixels, progress=progress)
+    if keep:
+        named = {task.name: p.contiguous() for task, p in zip(run.tasks, answers.probability, strict=True)}
+        write(path, lambda temporary: save_file(named, temporary))
+    return answers
 
 
 def features_in(run: Run, folder: Path | str, *, progress: bool = False) -> Features:

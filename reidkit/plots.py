@@ -29,6 +29,7 @@ BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW, BLACK = (
 )  # fmt: skip
 MARKERS = "os^Dv"  # beside the colours, for print in grey
 PALETTE = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW, BLACK)
+MARKS = "os^DvPX*"  # of as many people
 
 STYLE: dict[str, Any] = {
     "font.size": 9,
@@ -555,6 +556,23 @@ def shares(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
         axes.annotate(name, (x[i], y[i]), (4, -3), textcoords="offset points", fontsize=7)
     axes.set(xscale="log", yscale="log", xlabel="Market-1501, % of the training people", ylabel="here, %")
     axes.set_title("Real and synthetic imbalance")
+    return axes
+
+
+# --- lesson 04: points in a plane ----------------------------------------------------------------------------
+
+
+def plane(
+    points: np.ndarray, label: np.ndarray, centres: np.ndarray, radius: np.ndarray, axes: Axes | None = None
+) -> Axes:
+    """Points (N, 2) of people, a colour and a mark each, and the ball around the centre (P, 2) of each of them."""
+    axes = own_axes(axes, 4, 4)
+    for person, (centre, reach) in enumerate(zip(centres, radius, strict=True)):
+        own = points[label == person]
+        axes.plot(*own.T, MARKS[person], color=PALETTE[person], markersize=5)
+        axes.add_patch(plt.Circle(tuple(centre), float(reach), fill=False, color="0.7"))
+        axes.plot(*centre, "+", color="0.3")
+    axes.set_aspect("equal", adjustable="datalim")
     return axes
 
 

@@ -63,12 +63,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(command: list[str], address: str, home: Path) -> Iterator[None]:
+def serving(command: list[str], address: str, home: Path, variables: dict[str, str] | None = None) -> Iterator[None]:
     """A server until the end of the block; it and its kernels go with it."""
     log = home / "server.log"
     with log.open("wb") as out:
+        own = environment(home) | (variables or {})
         server = subprocess.Popen(
-            command, cwd=home, env=environment(home), stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            command, cwd=home, env=own, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
             for _ in range(900):
@@ -106,13 +107,11 @@ def jupyterlab(home: Path) -> Iterator[str]:
 
 
 @contextmanager
-def voila(file: Path) -> Iterator[str]:
-    """A notebook as a page; yields its address."""
+def voila(command: list[str], variables: dict[str, str], home: Path) -> Iterator[str]:
+    """What `widgets.page.page` says how to serve; yields its address."""
     port = free_port()
-    command = [
-        sys.executable, "-m", "voila", str(file), "--no-browser", f"--port={port}", "--Voila.ip=127.0.0.1",
-    ]  # fmt: skip
-    with serving(command, f"http://127.0.0.1:{port}/static/", file.parent):
+    own = [*command, "--no-browser", f"--port={port}"]
+    with serving(own, f"http://127.0.0.1:{port}/static/", home, variables):
         yield f"http://127.0.0.1:{port}"
 
 

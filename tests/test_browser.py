@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,10 @@ import lab
 import pytest
 from PIL import Image
 
-from reidkit import course, synthetic
+from reidkit import cli, course, synthetic
 from reidkit.images import read_images
 from reidkit.train import load_or_fit, recipe
+from reidkit.widgets.page import page
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 WIDTHS = (1280, 900)
@@ -72,7 +75,7 @@ def changed(page: Any, act: Any) -> str:
     act()
     page.wait_for_function(f"before => ({shown})() !== before", arg=before, timeout=60_000)
     now = None
-    while now != (now := page.evaluate(shown)):  # the kernel sends a step in several messages
+    while now != (now := page.evaluate(shown)) or text(page).endswith("..."):  # a step comes in several messages
         page.wait_for_timeout(1000)
     return text(page)
 
@@ -179,11 +182,33 @@ def words(page: Any, shots: Path, name: str) -> None:
     assert "say what" in changed(page, lambda: page.get_by_role("button", name="Clear").click())
 
 
+def points(page: Any, shots: Path, name: str) -> None:
+    """The loss playground: steps by a click and by a key, other weights, points that run away, the start again."""
+    first = text(page)
+    assert "Step 0 ·" in first
+    assert "Step 1 ·" in changed(page, lambda: page.get_by_role("button", name="1 step").click())
+    assert "Step 51 ·" in changed(page, lambda: page.get_by_role("button", name="50 steps").press("Enter"))
+    look(page, shots, f"{name}-softmax")
+    changed(page, lambda: press(page, "softmax", "Home"))
+    page.get_by_role("button", name="1 step").click()
+    page.get_by_text("all weights are 0").wait_for()
+    changed(page, lambda: press(page, "triplet", "End"))
+    changed(page, lambda: choose(page, "triplets", "hardest, softplus"))
+    assert "Step 101 ·" in changed(page, lambda: page.get_by_role("button", name="50 steps").click())
+    look(page, shots, f"{name}-triplet")
+    changed(page, lambda: press(page, "scatter (minus)", "End"))
+    changed(page, lambda: press(page, "learning rate", "End"))
+    choose(page, "optimiser", "gradient descent")
+    changed(page, lambda: page.get_by_role("button", name="50 steps").click())
+    assert changed(page, lambda: page.get_by_role("button", name="Start again").click()) == first
+
+
 APPS: dict[str, tuple[str, Callable[[Any, Path, str], None]]] = {
     "browse": ("widgets.browse('{run}')", retrieval),
     "threshold": ("widgets.explore_threshold('{run}')", threshold),
     "look": ("widgets.look('{run}')", attention),
     "ask": ("widgets.ask('{run}')", words),
+    "play": ("widgets.play()", points),
 }
 
 
@@ -208,27 +233,47 @@ def test_in_jupyterlab(jupyter: str, chromium: Any, home: Path, shots: Path, nam
     assert errors == []
 
 
-@pytest.mark.parametrize("name", ["browse", "ask"])
-def test_as_a_page(chromium: Any, home: Path, shots: Path, name: str) -> None:
-    pytest.importorskip("voila", reason="there is no voila: pip install -e '.[voila]'")
-    line, act = APPS[name]
-    file = lab.notebook(
-        home / f"{name}_page.ipynb", "from reidkit import widgets", line.format(run=home / "runs" / "run")
-    )
-    with lab.voila(file) as address:
-        page, errors = lab.opened(chromium, 1000)
-        page.reidkit_home = home
-        outside = lab.outside(page)
+def drive(chromium: Any, home: Path, shots: Path, name: str, command: list[str], variables: dict[str, str]) -> None:
+    """A page in Voila: it asks for nothing outside, and the widget does what it does in JupyterLab."""
+    with lab.voila(command, variables, home) as address:
+        tab, errors = lab.opened(chromium, 1000)
+        tab.reidkit_home = home
+        outside = lab.outside(tab)
         try:
-            page.goto(address, wait_until="commit")  # it is loaded when all cells have run
-            page.wait_for_selector(".reidkit-status", timeout=120_000)
-            look(page, shots, f"{name}-page")
-            act(page, shots, f"{name}-page")
+            tab.goto(address, wait_until="commit")  # it is loaded when all cells have run
+            tab.wait_for_selector(".reidkit-status", timeout=120_000)
+            look(tab, shots, f"{name}-page")
+            APPS[name][1](tab, shots, f"{name}-page")
         except BaseException:
-            page.screenshot(path=shots / f"{name}-page-failed.png")
+            tab.screenshot(path=shots / f"{name}-page-failed.png")
             raise
         finally:
-            page.close()
-    assert errors == []
-    own = [url for url in outside if not re.search("font-?awesome|mathjax", url)]  # Voila's own page asks for these
-    assert own == []
+            tab.close()
+    assert errors == [] and outside == []
+
+
+VOILA = pytest.mark.skipif(importlib.util.find_spec("voila") is None, reason="no voila: pip install -e '.[voila]'")
+
+
+@VOILA
+@pytest.mark.parametrize("name", [name for name in APPS if name != "browse"])
+def test_as_a_page(chromium: Any, home: Path, shots: Path, tmp_path: Path, name: str) -> None:
+    line = APPS[name][0].format(run=home / "runs" / "run")
+    drive(chromium, home, shots, name, *page(tmp_path, name, ["from reidkit import widgets", line]))
+
+
+@VOILA
+def test_reidkit_browse_is_a_page(
+    chromium: Any, home: Path, shots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lesson 09's browser for people who do not code: what the command starts is started, on a free port."""
+    reader = shutil.copytree(home / "runs" / "run", tmp_path / "reader")
+
+    def started(command: list[str], env: dict[str, str]) -> int:
+        drive(chromium, home, shots, "browse", command, {"JUPYTER_PATH": env["JUPYTER_PATH"]})
+        return 0
+
+    monkeypatch.setattr(cli.subprocess, "call", started)
+    monkeypatch.setattr(sys, "argv", ["reidkit", "browse", str(home / "runs" / "run"), "--reader", str(reader)])
+    with pytest.raises(SystemExit, match="0"):
+        cli.main()

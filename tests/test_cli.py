@@ -262,6 +262,10 @@ def test_the_real_doctor() -> None:
 # --- what does not ---
 
 
+def lost(place: Place) -> Path:
+    return place.market.rename(place.top / "elsewhere")
+
+
 def altered(change: Callable[[Features], Features]) -> Callable[[Place], Path]:
     """The run with other descriptors of its queries."""
 
@@ -396,6 +400,8 @@ BAD: dict[str, tuple[Callable[[Place], Path], tuple[str, ...], str]] = {
     "unknown profile of lessons": (nothing, ("course", "--profile", "quik"), "choose one of smoke"),
     "unknown data of lessons": (nothing, ("course", "--dataset", "vipr"), "did you mean 'viper'"),
     "unknown size": (nothing, ("data", "synthetic", "--size", "huge"), "choose one of smoke"),
+    "page of no run": (nothing, ("browse", "rnu"), "there is no run in .*rnu"),
+    "page of images that are gone": (lost, ("browse", "run"), "there is no .*market"),
     "no runs to draw": (nothing, ("figures",), "there is no finished run"),
 }  # fmt: skip
 

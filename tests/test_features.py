@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from safetensors.torch import save_file
 from reidkit import features
 from reidkit.attributes import MARKET, read_attributes
 from reidkit.data import Targets, load, standardise
-from reidkit.features import Features, answer, describe, features_in, features_of
+from reidkit.features import Features, answer, answers_of, describe, features_in, features_of
 from reidkit.images import InputError, read_images
 from reidkit.systems import histogram
 from reidkit.train import Run, load_or_fit, new_network, recipe
@@ -124,6 +125,28 @@ def test_answers_are_probabilities_whatever_the_batch(tmp_path: Path) -> None:
     with torch.inference_mode():
         logits = run.network.answer(standardise(data.pixels))  # type: ignore[operator]
     torch.testing.assert_close(found.probability[0], logits[0].softmax(1), atol=1e-5, rtol=1e-4)
+
+
+def test_answers_are_kept_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = fakes.synthetic(tmp_path / "synthetic")
+    images = read_images("synthetic", root)
+    data = load(images, TINY["height"], TINY["width"], attributes=read_attributes("synthetic", root))
+    run = replace(untrained(data), folder=tmp_path / "run")
+    run.folder.mkdir()
+    first = answers_of(run, images.iloc[2:])
+    assert not list(run.folder.iterdir())
+    answers_of(run, images.iloc[2:], keep=True)
+    (kept,) = run.folder.iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(features, "answer", lambda *_, **__: pytest.fail("answered twice"))
+        again = answers_of(run, images.iloc[2:].assign(pid=7), keep=True)
+    assert again.tasks == first.tasks and set(again.table["pid"]) == {7} and again.table.index[0] == 0
+    for one, other in zip(again.probability, first.probability, strict=True):
+        torch.testing.assert_close(one, other)
+    assert len(answers_of(run, images.iloc[1:], keep=True).table) == len(images) - 1  # other images are asked again
+    kept.write_bytes(b"broken")
+    with pytest.raises(InputError, match="holds no answers"):
+        answers_of(run, images.iloc[2:], keep=True)
 
 
 def test_runs_without_attributes_do_not_answer(run: Run, images: pd.DataFrame) -> None:

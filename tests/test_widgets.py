@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import fakes
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -30,7 +32,7 @@ from reidkit.search import rerank
 from reidkit.systems import histogram, two_stage
 from reidkit.thresholds import Pairs, compare_features, filtered
 from reidkit.train import Run, recipe
-from reidkit.widgets import retrieval, sight, view
+from reidkit.widgets import page, plane, retrieval, sight, view
 from reidkit.widgets.app import pixels_of
 from reidkit.widgets.retrieval import MERGED, Browser
 
@@ -61,9 +63,9 @@ def run_of(system: Any, folder: Path) -> Run:
     network = system.Network(fakes.tiny_backbone(), PEOPLE.targets, system.Options()).eval()
     name = system.__name__.rpartition(".")[2]
     tasks = fakes.CLOTHES if hasattr(network, "answer") else ()
-    return Run(
-        folder / "runs" / f"{name}-table-0", recipe(name, **SIZE), network, pd.DataFrame(), (), "loaded", "", tasks
-    )
+    home = folder / "runs" / f"{name}-table-0"
+    home.mkdir(parents=True, exist_ok=True)
+    return Run(home, recipe(name, **SIZE), network, pd.DataFrame(), (), "loaded", "", tasks)
 
 
 @pytest.fixture(scope="module")
@@ -455,7 +457,6 @@ def test_steps_leave_no_widgets_behind(browser: Browser) -> None:
 
 def test_browse_opens_a_folder_or_a_run(table: pd.DataFrame, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reidkit.widgets.app.load_run", lambda folder: replace(run, folder=Path(folder)))
-    run.folder.mkdir(parents=True, exist_ok=True)
     for given in (run, run.folder, str(run.folder)):
         browser = reidkit.browse(given, images=table)
         assert len(shown(browser)) > 5 and browser.figures == run.folder.parents[1] / "figures" / run.folder.name
@@ -511,13 +512,14 @@ def test_prices_move_the_threshold(tmp_path: Path, rng: np.random.Generator) -> 
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".pdf", ".png"]
 
 
-def test_explorer_of_a_run(table: pd.DataFrame, features: tuple[Features, Features], run: Run) -> None:
-    run.folder.mkdir(parents=True, exist_ok=True)
+def test_explorer_of_a_run(table: pd.DataFrame, features: tuple[Features, Features], run: Run, tmp_path: Path) -> None:
     explorer = widgets.explore_threshold(run, images=table)
     expected = thresholds.pairs(compare_features(*features, run.recipe.metric))
     assert explorer.pairs is not None
     np.testing.assert_allclose(explorer.pairs.genuine, expected.genuine)
     assert widgets.explore_threshold(expected).pairs is expected
+    without = widgets.explore_threshold(run_of(histogram, tmp_path), images=table)  # a run without attributes
+    assert not without.message.value and "FAR" in without.status.value
     alone = table[table["split"] == "query"]
     alone.attrs = table.attrs
     empty = widgets.explore_threshold(run, images=alone)
@@ -574,8 +576,10 @@ def test_nothing_to_look_at(table: pd.DataFrame, run: Run, tmp_path: Path) -> No
     plain.save.click()
     assert "nothing to draw" in plain.message.value
     assert "no images" in widgets.AttentionBrowser(run, table.iloc[:0]).message.value
-    gone = table.assign(path="/nowhere.jpg")
-    assert "cannot be read" in widgets.AttentionBrowser(run, gone).message.value
+    gone = widgets.AttentionBrowser(run, table.assign(path=["/nowhere.jpg", *table["path"].iloc[1:]]))
+    assert "cannot be read" in gone.message.value and gone.grid.value == "" and "nothing to show" in gone.status.value
+    gone.image.value = 2
+    assert gone.message.value == "" and len(gone.pictures) == 4
 
 
 def test_look_shows_the_queries(table: pd.DataFrame, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -642,3 +646,181 @@ def test_words_without_a_reader_or_a_gallery(table: pd.DataFrame, run: Run, tmp_
     alone = table[table["split"] == "query"]
     alone.attrs = table.attrs
     assert "table of images is empty" in widgets.ask(run, images=alone).message.value
+    gone = table.assign(path="/nowhere.jpg")
+    gone.attrs = table.attrs
+    lost = widgets.ask(run, images=gone)
+    assert "cannot be read" in lost.message.value
+    lost.save.click()
+    assert "nothing to draw" in lost.message.value
+
+
+def test_a_gallery_is_read_once(
+    browser: Browser, table: pd.DataFrame, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser.differ.value = 0
+    before = places(browser)
+    first = widgets.ask(run, images=table)
+    asked: list[int] = []
+    monkeypatch.setattr("reidkit.features.load", lambda rows, *a, **b: asked.append(len(rows)) or load(rows, *a, **b))
+    again = Browser(browser.search.query, browser.search.gallery, run=run)
+    again.differ.value = 0
+    assert places(again) == before and set(asked) == {1}  # the query alone
+    asked.clear()
+    second = widgets.ask(run, images=table)
+    assert asked == [] and first.answers is not None and second.answers is not None
+    assert second.answers.table.equals(first.answers.table)
+    for one, other in zip(first.answers.probability, second.answers.probability, strict=True):
+        assert torch.equal(one, other)
+
+
+# --- the loss playground ----------------------------------------------------------------------------------------------
+
+
+def weigh(playground: widgets.Playground, **weights: float) -> None:
+    """These weights, and 0 for the other losses."""
+    for name, slider in playground.weights.items():
+        slider.value = weights.get(name, 0.0)
+
+
+def test_points_follow_their_gradient() -> None:
+    """Ten steps of plain descent beside the formulas of the losses, written out."""
+    points, label = plane.four_people(3)
+    playground = widgets.play(points, label)
+    weigh(playground, compact=0.5, scatter=0.02)
+    playground.optimiser.value, playground.rate.value = "gradient descent", 0.5
+    x = points.double()
+    for step in range(1, 11):
+        centre = torch.stack([x[label == p].mean(0) for p in range(4)])
+        gap = (centre[:, None] - centre[None]).norm(dim=2)
+        radius = gap.fill_diagonal_(torch.inf).amin(1) / 2
+        own = x - centre[label]
+        compact = own * (own.norm(dim=1) > radius[label])[:, None]
+        scatter = sum((x - centre[j]) * (label != j)[:, None] for j in range(4))
+        x = x - 0.5 * (0.5 * compact - 0.02 * scatter) / 32
+        if step in (1, 10):
+            playground.move(1 if step == 1 else 9)
+            torch.testing.assert_close(playground.plane.path[-1].double(), x, atol=1e-5, rtol=1e-4)
+    assert f"Step {len(playground.plane.path) - 1} ·" in playground.status.value and len(playground.plane.path) == 11
+    torch.testing.assert_close(playground.plane.path[0], points)
+
+
+def test_the_pull_is_the_way_of_a_step() -> None:
+    playground = widgets.play()
+    weigh(playground, softmax=1.0, triplet=0.5)
+    for triplet in plane.TRIPLETS:
+        playground.triplet.value = triplet
+        playground.optimiser.value = "gradient descent"
+        pull = playground.plane.pull(*playground.given)
+        before = playground.plane.path[-1]
+        playground.one.click()
+        moved = playground.plane.path[-1] - before
+        torch.testing.assert_close(moved, pull * playground.rate.value / 32, atol=1e-6, rtol=1e-4)
+
+
+def test_what_is_said_of_points() -> None:
+    """Two people on a line, as in lesson 04, and the shares by a slow count."""
+    points = torch.tensor([[0.0, 0], [2, 0], [3, 0], [13, 0]])
+    found = plane.Plane(points, torch.tensor([0, 0, 1, 1]))
+    assert found.inside() == 50  # centres 1 and 8, both radii 3.5: the last two are 5 away
+    assert found.rank1() == 50  # 2 is nearest to 3, and 3 to 2
+    assert found.sizes == [(4.5, 3.0, 3.5)]
+    terms = {name: loss.item() for name, loss in found.terms("hardest, margin 0.3").items()}
+    assert terms["compact"] == pytest.approx(2 * (25 - 3.5**2) / 2 / 4)
+    assert terms["scatter"] == pytest.approx((64 + 36 + 4 + 144) / 2 / 4)
+    assert terms["triplet"] == pytest.approx((0 + (0.3 + 2 - 1) + (0.3 + 10 - 1) + 0) / 4)
+
+
+def test_a_hand_on_the_weights_shows_at_once() -> None:
+    playground = widgets.play()
+    drawn, told = {playground.picture.value}, {playground.numbers.value}
+    for slider in playground.weights.values():
+        slider.value = slider.max
+        drawn.add(playground.picture.value)
+        told.add(playground.numbers.value)
+    assert len(drawn) == 4 and len(told) == 5  # twice the softmax alone pulls no other way
+    assert "-0.1 ×" in playground.numbers.value and "Step 0 ·" in playground.status.value
+    assert playground.picture.value.count("stroke-dasharray") == 4
+    playground.weights["softmax"].value = 0
+    assert "stroke-dasharray" not in playground.picture.value  # the classifier has no say any more
+
+
+def test_steps_show_every_fifth_and_can_be_undone() -> None:
+    playground = widgets.play()
+    first, frames = playground.picture.value, []
+    playground.picture.observe(lambda change: frames.append(change["new"]), "value")
+    models = len(_instances)
+    playground.many.click()
+    assert len(frames) >= 10 and "Step 50 ·" in playground.status.value
+    playground.again.click()
+    assert playground.picture.value == first and "Step 0 ·" in playground.status.value and len(_instances) == models
+
+
+def test_points_that_nothing_holds_or_pulls() -> None:
+    playground = widgets.play()
+    weigh(playground)
+    before = playground.picture.value
+    playground.one.click()
+    assert "all weights are 0" in playground.message.value and playground.picture.value == before
+    weigh(playground, scatter=0.1)
+    playground.optimiser.value, playground.rate.value = "gradient descent", 2.0
+    while not playground.message.value:
+        playground.many.click()
+    assert "scatter, which has no bottom" in playground.message.value
+    assert playground.plane.points.isfinite().all()  # the last step that could be drawn
+    assert torch.equal(playground.plane.points.detach(), playground.plane.path[-1])
+    playground.again.click()
+    assert not playground.message.value and "Step 0 ·" in playground.status.value
+
+
+def test_the_playground_has_a_figure(tmp_path: Path) -> None:
+    playground = widgets.Playground(*plane.four_people(), figures=tmp_path)
+    playground.many.click()
+    left, right = playground.figure().axes
+    assert left.get_title("left") == "step 50: +1 softmax" and len(left.patches) == 4
+    assert {len(line.get_xdata()) for line in right.lines} == {51} and right.get_xlabel() == "step"
+    playground.save.click()
+    assert (
+        sorted(path.suffix for path in tmp_path.iterdir()) == [".pdf", ".png"] and "wrote" in playground.message.value
+    )
+
+
+@pytest.mark.parametrize(
+    ("points", "label", "message"),
+    [
+        (torch.zeros(4, 3), torch.tensor([0, 0, 1, 1]), "lie in no plane"),
+        (torch.zeros(4, 2), torch.tensor([0, 0, 1]), "lie in no plane"),
+        (torch.zeros(4, 2), torch.tensor([0, 0, 0, 0]), "number two to 8 people"),
+        (torch.zeros(4, 2), torch.tensor([0, 0, 2, 2]), "without a gap"),
+        (torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), "number two to 8 people"),
+    ],
+)
+def test_points_that_cannot_be_shown(points: torch.Tensor, label: torch.Tensor, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        widgets.play(points, label)
+
+
+def test_equal_points_are_no_division_by_nothing() -> None:
+    playground = widgets.play(torch.zeros(4, 2), torch.tensor([0, 0, 1, 1]))
+    playground.many.click()
+    assert not playground.message.value and "nan" not in playground.picture.value + playground.numbers.value
+
+
+@pytest.mark.parametrize(("value", "axis"), [(0.9, 1), (1.0, 1), (1.01, 1.5), (6, 7), (8, 10), (11, 15), (0.02, 0.02)])
+def test_axes_end_at_round_numbers(value: float, axis: float) -> None:
+    assert view._round(value) == pytest.approx(axis)
+
+
+# --- a page -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_page_is_a_notebook_with_a_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "find_spec", lambda _: object())
+    monkeypatch.setenv("JUPYTER_PATH", "elsewhere")
+    command, variables = page.page(tmp_path, "a title", ["x = 1", "x"])
+    book = nbformat.read(next(Path(word) for word in command if word.endswith(".ipynb")), as_version=4)
+    assert [cell.source for cell in book.cells] == ["x = 1", "x"] and book.metadata["title"] == "a title"
+    assert variables == {"JUPYTER_PATH": f"{tmp_path}{os.pathsep}elsewhere"}
+    assert (tmp_path / "voila" / "templates" / "reidkit" / "index.html.j2").exists()
+    monkeypatch.setattr(page, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match=r"pip install -e '\.\[voila\]'"):
+        page.page(tmp_path, "a title", ["x"])

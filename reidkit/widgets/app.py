@@ -1,4 +1,4 @@
-"""What the four widgets have in common: controls of one width, observers, messages in place, a figure on demand."""
+"""What the widgets have in common: controls of one width, observers, messages in place, a figure on demand."""
 
 from __future__ import annotations
 

@@ -200,7 +200,7 @@ class Search:
     @cached_property
     def gallery_answers(self) -> np.ndarray:
         """What the network says about every gallery image, (G, T) classes."""
-        return answers_of(self._asked_reader, self.gallery.table).classes
+        return answers_of(self._asked_reader, self.gallery.table, keep=True).classes
 
     def answers_of_query(self, query: int | Guest) -> np.ndarray:
         """What it says about one query, (T,) classes."""

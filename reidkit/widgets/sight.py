@@ -66,17 +66,24 @@ class AttentionBrowser(App):
         self.image.value = int(np.random.default_rng().integers(len(self.images))) + 1
 
     def refresh(self) -> None:
-        """Ask the network and show where it looked."""
+        """Ask the network and show where it looked; what was shown stays until then."""
         self.pictures = []
-        self.grid.value = ""
+        often = "hundreds of times an attribute" if self.method.value == "scorecam" else "about every attribute"
+        self.tell(f"{self.method.value} asks the network {often} ...")
+        try:
+            self._ask()
+        except InputError:
+            self.grid.value = ""
+            self.tell("nothing to show")
+            raise
+
+    def _ask(self) -> None:
         if not self.tasks:
             raise InputError(f"{self.run.folder} answers no attributes: give a run of a system that learns them.")
         if not len(self.images):
             raise InputError("there are no images to look at: give a table with some.")
         shown = self.images.iloc[[self.image.value - 1]]
         path = str(shown["path"].iloc[0])
-        if self.method.value == "scorecam":
-            self.tell("scorecam asks the network hundreds of times an attribute ...")
         pixels = pixels_of([path], self.run)
         maps, chosen, sure = self._maps(pixels)
         heats = [*maps.numpy()]

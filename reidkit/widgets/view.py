@@ -12,10 +12,16 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..plots import BLACK, GREEN, ORANGE, VERMILION
+from ..plots import BLACK, GREEN, ORANGE, PALETTE, VERMILION
 
 DASHES = ("", "4 3", "1 3")
 WIDTH, HEIGHT = 64, 128  # pixels of a thumbnail
+MARKS = (  # of people, as plots.MARKS, in a square from -1 to 1
+    "M-1,0a1,1 0 1,0 2,0a1,1 0 1,0 -2,0Z", "M-.9-.9H.9V.9H-.9Z", "M0-1.1L1,.8H-1Z", "M0-1.2L1.1,0L0,1.2L-1.1,0Z",
+    "M0,1.1L1-.8H-1Z", "M-.4-1H.4V-.4H1V.4H.4V1H-.4V.4H-1V-.4H-.4Z",
+    "M-1-.5L-.5-1L0-.5L.5-1L1-.5L.5,0L1,.5L.5,1L0,.5L-.5,1L-1,.5L-.5,0Z",
+    "M0-1.2L.3-.4L1.1-.4L.5,.1L.7,1L0,.5L-.7,1L-.5,.1L-1.1-.4L-.3-.4Z",
+)  # fmt: skip
 KEPT = 4096  # thumbnails in memory at most, some 4 kB each
 
 STYLE = f"""<style>
@@ -41,6 +47,7 @@ STYLE = f"""<style>
 .reidkit td, .reidkit th {{ padding: 1px 10px 1px 0; text-align: left; font-size: 13px; }}
 .reidkit-status {{ display: block; padding: 4px 0; font-size: 14px; }}
 .reidkit-note {{ display: block; padding: 4px 8px; border-left: 4px solid {ORANGE}; }}
+.reidkit-legend {{ width: 400px; font-size: 12px; }}
 .reidkit svg text {{ fill: currentColor; font: 11px sans-serif; }}
 </style>"""
 
@@ -167,7 +174,7 @@ def chart(
             f'stroke-width="2" stroke-dasharray="{DASHES[k % 3]}"><title>{escape(name)}</title></line>'
         )
     ticks = np.linspace(low, high, 5)
-    digits = 2 if high - low < 20 else 0
+    digits = 2 if high - low < 20 and edges.dtype.kind == "f" else 0
     for k, tick in enumerate(ticks):
         anchor = "start" if k == 0 else "end" if k == len(ticks) - 1 else "middle"
         parts.append(f'<text x="{x(tick):.1f}" y="{y(0) + 13:.1f}" text-anchor="{anchor}">{tick:.{digits}f}</text>')
@@ -188,3 +195,63 @@ def chart(
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">{"".join(parts)}{axis}</svg>'
     )
     return f'<div class="reidkit">{drawn}</div>'
+
+
+def plane(
+    points: np.ndarray,
+    label: np.ndarray,
+    centres: np.ndarray,
+    radius: np.ndarray,
+    *,
+    pull: np.ndarray,
+    trail: np.ndarray,
+    rays: np.ndarray | None = None,
+    side: int = 400,
+) -> str:
+    """Points of people in a plane, drawn in SVG: a colour and a mark each, centres and balls, ways and arrows.
+
+    Args:
+        points: (N, 2). label: (N,) from 0. centres, radius: (P, 2) and (P,). pull: (N, 2), the directions of the
+            arrows; the longest is drawn as a tenth of the side. trail: (S, N, 2), where the points were before. rays:
+            (P, 2), a direction from the origin for each person. side: pixels.
+    """
+    reach = _round(1.12 * max(float(np.abs(points).max()), 1e-6))
+    scale = side / 2 / reach
+
+    def at(place: np.ndarray) -> str:
+        return f"{side / 2 + scale * place[0]:.1f},{side / 2 - scale * place[1]:.1f}"
+
+    parts = [f'<path d="M0,{side / 2}H{side}M{side / 2},0V{side}" stroke="currentColor" stroke-opacity="0.2"/>']
+    for share in (-1, -0.5, 0.5, 1):
+        x = side / 2 * (1 + share)
+        anchor = "start" if share == -1 else "end" if share == 1 else "middle"
+        parts.append(f'<text x="{x:.0f}" y="{side / 2 + 13:.0f}" text-anchor="{anchor}">{share * reach:g}</text>')
+    for centre, r in zip(centres, radius, strict=True):
+        parts.append(
+            f'<g transform="translate({at(centre)})" fill="none" stroke="currentColor"><path d="M-6,0h12M0-6v12"/>'
+            f'<circle r="{scale * r:.1f}" opacity="0.35"/></g>'
+        )
+    for person, ray in enumerate(rays if rays is not None else ()):
+        end = 2 * reach * ray / max(float(np.linalg.norm(ray)), 1e-12)
+        parts.append(
+            f'<path d="M{at(np.zeros(2))}L{at(end)}" stroke="{PALETTE[person]}" stroke-dasharray="6 5" '
+            'stroke-width="1.5" opacity="0.7"/>'
+        )
+    longest = max(float(np.linalg.norm(pull, axis=1).max()), 1e-12)
+    for i, (place, person) in enumerate(zip(points, label, strict=True)):
+        colour = PALETTE[person]
+        way = " ".join(at(step[i]) for step in [*trail, points])
+        parts.append(f'<polyline points="{way}" fill="none" stroke="{colour}" opacity="0.45"/>')
+        tip = place + pull[i] / longest * 0.2 * reach
+        parts.append(f'<path d="M{at(place)}L{at(tip)}" stroke="currentColor" stroke-width="1.5"/>')
+        parts.append(f'<path d="{MARKS[person]}" fill="{colour}" transform="translate({at(place)}) scale(5)"/>')
+    return (
+        f'<svg class="reidkit-points" viewBox="0 0 {side} {side}" width="{side}" height="{side}" role="img" '
+        f'aria-label="points of {len(centres)} people">{"".join(parts)}</svg>'
+    )
+
+
+def _round(value: float) -> float:
+    """The next of 1, 1.5, 2, 3, 5, 7, 10, 15, ...: an axis that rarely changes while points move."""
+    ten = 10.0 ** np.floor(np.log10(value))
+    return float(next(step * ten for step in (1, 1.5, 2, 3, 5, 7, 10) if step * ten >= value))

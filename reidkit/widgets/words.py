@@ -146,7 +146,7 @@ def ask(
     table = images_of(own) if images is None else images
     table = table[(table["split"] == "gallery") & (table["pid"] != JUNK)].reset_index(drop=True)
     try:
-        answers = answers_of(own, table)
+        answers = answers_of(own, table, keep=True)
     except InputError as error:
         return AttributeSearch(None, lack=str(error))
     return AttributeSearch(answers, attributes=attributes, scale=scale, figures=folder_of(own))

@@ -1,0 +1,271 @@
+"""The loss playground: points in a plane that losses pull and push, with a hand on their weights.
+
+`Plane` holds the points and moves them, without any widget; `Playground` shows them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import ipywidgets as ipw
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from .. import losses, plots
+from ..images import InputError
+from . import view
+from .app import App, control, row
+
+TRIPLETS = {
+    "hardest, margin 0.3": lambda x, label: losses.batch_hard_triplet(x, label, margin=0.3),
+    "hardest, softplus": lambda x, label: losses.batch_hard_triplet(x, label, margin=None),
+    "all, cosine, margin 0.5": lambda x, label: losses.batch_triplets(x, label, margin=0.5, mining="all"),
+}
+OPTIMISERS = {"Adam": torch.optim.Adam, "gradient descent": torch.optim.SGD}
+RATES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+SIGN = {"softmax": 1, "compact": 1, "scatter": -1, "triplet": 1}  # scatter is subtracted, losses.scatter
+SIZES = {"length": plots.BLACK, "to own centre": plots.BLUE, "ball radius": plots.ORANGE}
+LEGEND = (
+    "Colour and mark: a person · ring and cross: its ball and centre · black: the pull now · thin: the way here · "
+    "dashed: directions of the classifier"
+)
+FAR = 1e6  # units of the plane; beyond, nothing can be drawn or learnt any more
+
+
+class Plane:
+    """Points of some people and a linear classifier beside them, both moved by the gradient of the same losses."""
+
+    def __init__(self, points: Tensor, label: Tensor) -> None:
+        """Nothing has moved yet.
+
+        Args:
+            points: (N, 2). label: (N,) int64 from 0, a person each.
+        """
+        self.label = label
+        self.points = torch.nn.Parameter(points.detach().float().clone())  # (N, 2)
+        draw = torch.Generator().manual_seed(0)
+        self.classifier = torch.nn.Parameter(0.4 * torch.randn(int(label.max()) + 1, 2, generator=draw))  # (P, 2)
+        self.path = [self.points.detach().clone()]
+        self.sizes = [self._size()]
+        self.way = ("", 0.0)
+
+    def centres(self) -> Tensor:
+        """Mean of each person's points, (P, 2), without a gradient."""
+        return torch.stack([self.points[self.label == p].mean(0) for p in self.label.unique()]).detach()
+
+    def terms(self, triplet: str) -> dict[str, Tensor]:
+        """Mean of each loss over the points; `triplet` is one of `TRIPLETS`."""
+        x, label, centres = self.points, self.label, self.centres()
+        each = {
+            "softmax": losses.cross_entropy(x @ self.classifier.T, label),
+            "compact": losses.compact(x, label, centres),
+            "scatter": losses.scatter(x, label, centres),
+            "triplet": TRIPLETS[triplet](x, label),
+        }
+        return {name: loss.mean() for name, loss in each.items()}
+
+    def total(self, weights: dict[str, float], triplet: str) -> Tensor:
+        """What is minimised: the weighted sum, with scatter subtracted."""
+        return torch.stack([SIGN[name] * weights[name] * loss for name, loss in self.terms(triplet).items()]).sum()
+
+    def pull(self, weights: dict[str, float], triplet: str) -> Tensor:
+        """Where each point would go by plain gradient descent, (N, 2) for a rate of N."""
+        return -len(self.points) * torch.autograd.grad(self.total(weights, triplet), self.points)[0]
+
+    def step(self, weights: dict[str, float], triplet: str, optimiser: str, rate: float) -> None:
+        """One step; another optimiser or rate starts without momentum.
+
+        Raises:
+            InputError: the points run away; they stay where they were.
+        """
+        if self.way != (optimiser, rate):
+            self._update = OPTIMISERS[optimiser]([self.points, self.classifier], lr=rate)
+            self.way = optimiser, rate
+        self._update.zero_grad()
+        self.total(weights, triplet).backward()
+        self._update.step()
+        if not self.points.detach().abs().max() < FAR:  # NaN is not smaller either
+            with torch.no_grad():
+                self.points.copy_(self.path[-1])
+            raise InputError(
+                f"step {len(self.path)} throws the points farther than {FAR:,.0f}: start again with a smaller learning "
+                "rate, or with less weight on the loss that pushes, scatter, which has no bottom."
+            )
+        self.path.append(self.points.detach().clone())
+        self.sizes.append(self._size())
+
+    def _size(self) -> tuple[float, float, float]:
+        """Mean length of the points, mean distance to their own centre, mean radius of the balls (`SIZES`)."""
+        points, centres = self.points.detach(), self.centres()
+        own = (points - centres[self.label]).norm(dim=1)
+        return float(points.norm(dim=1).mean()), float(own.mean()), float(losses.half_gaps(centres).mean())
+
+    def inside(self) -> float:
+        """Share of the points that lie inside the ball around their own centre, `losses.half_gaps`, in percent."""
+        centres = self.centres()
+        own = (self.points.detach() - centres[self.label]).norm(dim=1)
+        return 100 * float((own <= losses.half_gaps(centres)[self.label]).float().mean())
+
+    def rank1(self) -> float:
+        """Share of the points whose nearest other point is of the same person, in percent."""
+        apart = losses.pairwise_distance(self.points.detach()).fill_diagonal_(torch.inf)
+        return 100 * float((self.label[apart.argmin(1)] == self.label).float().mean())
+
+
+def four_people(seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Points (32, 2) and labels (32,): four people with eight images each, who overlap."""
+    label = torch.arange(4).repeat_interleave(8)
+    home = torch.tensor([[1.0, 0.6], [-0.4, 1.0], [-1.0, -0.5], [0.5, -1.0]])
+    return 0.8 * home[label] + 0.7 * torch.randn(32, 2, generator=torch.Generator().manual_seed(seed)), label
+
+
+class Playground(App):
+    """Losses one can weigh by hand, and points that follow: `play()` makes one."""
+
+    def __init__(self, points: Tensor, label: Tensor, *, figures: Path | str = "figures") -> None:
+        """Nothing has moved yet, and only softmax has a weight.
+
+        Args:
+            points: (N, 2). label: (N,) int64 from 0, a person each.
+        Raises:
+            InputError: points that are not in a plane, a person too few or too many, a number that nobody has.
+        """
+        super().__init__(figures)
+        n = label.unique()
+        if points.ndim != 2 or points.shape[1] != 2 or label.shape != points.shape[:1]:
+            raise InputError(
+                f"points {tuple(points.shape)} with labels {tuple(label.shape)} lie in no plane: give (N, 2) and (N,)."
+            )
+        if not 2 <= len(n) <= len(plots.PALETTE) or n.tolist() != list(range(len(n))):
+            raise InputError(
+                f"the labels are {n.tolist()[:9]}: number two to {len(plots.PALETTE)} people, from 0 and without a gap."
+            )
+        self._start = points, label
+        self.weights = {
+            "softmax": self._slider("softmax", 2, 0.1, value=1),
+            "compact": self._slider("compact", 2, 0.1),
+            "scatter": self._slider("scatter (minus)", 0.1, 0.005, ".3f"),
+            "triplet": self._slider("triplet", 2, 0.1),
+        }
+        self.triplet = self._control(ipw.Dropdown, "triplets", options=list(TRIPLETS))
+        self.optimiser = self._control(ipw.Dropdown, "optimiser", options=list(OPTIMISERS))
+        self.rate = self._control(ipw.SelectionSlider, "learning rate", options=RATES, value=0.02)
+        self.one, self.many, self.again = (
+            ipw.Button(description=text) for text in ("1 step", "50 steps", "Start again")
+        )
+        self.picture, self.numbers = ipw.HTML(), ipw.HTML()
+        steering = [*self.weights.values(), self.triplet, self.optimiser, self.rate]
+        buttons = row(self.one, self.many, self.again, self.save)
+        beside = ipw.VBox([*steering, buttons, self.numbers], layout={"width": "306px"})
+        self.show(self.status, self.message, row(self.picture, beside))
+        self.on(steering, lambda _: self.refresh())
+        self.one.on_click(lambda _: self._react(lambda _: self.move(1), None))
+        self.many.on_click(lambda _: self._react(lambda _: self.move(50), None))
+        self.again.on_click(lambda _: self._react(self._begin, None))
+        self._begin(None)
+
+    def _control(self, kind: type, description: str, **given: object) -> ipw.Widget:
+        made = control(kind, description, "300px", **given)
+        made.style.description_width = "100px"
+        return made
+
+    def _slider(self, name: str, most: float, step: float, form: str = ".1f", value: float = 0.0) -> ipw.Widget:
+        return self._control(
+            ipw.FloatSlider, name, min=0, max=most, step=step, value=value, readout_format=form, continuous_update=True
+        )
+
+    @property
+    def given(self) -> tuple[dict[str, float], str]:
+        """Weight of each loss, and the form of the triplet loss."""
+        return {name: each.value for name, each in self.weights.items()}, self.triplet.value
+
+    def _begin(self, _: object) -> None:
+        self.plane = Plane(*self._start)
+        self.refresh()
+
+    def move(self, steps: int) -> None:
+        """Make some steps, and show every fifth.
+
+        Raises:
+            InputError: nothing has a weight; the points run away.
+        """
+        if not any(self.given[0].values()):
+            raise InputError("all weights are 0, so nothing pulls at the points: give one of the losses a weight.")
+        try:
+            for k in range(steps):
+                self.plane.step(*self.given, self.optimiser.value, self.rate.value)
+                if k % 5 == 4:
+                    self.refresh()
+        finally:
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Show where the points are, and where they are pulled now."""
+        plane, (weights, triplet) = self.plane, self.given
+        points, centres = plane.points.detach(), plane.centres()
+        self.tell(
+            f"Step {len(plane.path) - 1} · rank-1 {plane.rank1():.0f} % · inside their ball {plane.inside():.0f} % · "
+            f"mean length {plane.sizes[-1][0]:.2f}"
+        )
+        drawn = view.plane(
+            points.numpy(),
+            plane.label.numpy(),
+            centres.numpy(),
+            losses.half_gaps(centres).numpy(),
+            pull=plane.pull(weights, triplet).numpy(),
+            trail=torch.stack(plane.path[-100::3]).numpy(),
+            rays=plane.classifier.detach().numpy() if weights["softmax"] else None,
+        )
+        now = plane.terms(triplet)
+        rows = [
+            (name, f"{SIGN[name] * weights[name]:+g} ×" if weights[name] else "", f"{loss.item():.3f}")
+            for name, loss in now.items()
+        ]
+        rows.append(("minimised", "", f"{plane.total(weights, triplet).item():.3f}"))
+        table = view.table(rows, ("mean loss", "", "now"))
+        self.picture.value = f'<div class="reidkit">{drawn}<div class="reidkit-legend">{LEGEND}</div></div>'
+        self.numbers.value = f'<div class="reidkit">{table}{self._grown()}</div>'
+
+    def _grown(self) -> str:
+        """Sizes on the way here, as a chart; a line a size, all on one scale; nothing before there is a way."""
+        table = np.array(self.plane.sizes)
+        if len(table) < 5:
+            return ""
+        scale = max(float(table.max()), 1e-12)
+        lines = {name: (values / scale, colour) for values, (name, colour) in zip(table.T, SIZES.items(), strict=True)}
+        return view.chart({}, np.arange(len(table)), {}, lines=lines, xlabel=f"step; the top is {scale:.2f}", width=300)
+
+    def figure(self) -> Figure:
+        """The points with their balls, and how large everything has become on the way there."""
+        plots.use_style()
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))
+        plane, centres = self.plane, self.plane.centres()
+        radius = losses.half_gaps(centres).numpy()
+        plots.plane(plane.path[-1].numpy(), plane.label.numpy(), centres.numpy(), radius, left)
+        weights = [f"{SIGN[name] * weight:+g} {name}" for name, weight in self.given[0].items() if weight]
+        left.set_title(f"step {len(plane.path) - 1}: {' '.join(weights) or 'nothing pulls'}")
+        for values, (name, colour) in zip(np.array(plane.sizes).T, SIZES.items(), strict=True):
+            right.plot(values, color=colour, label=name)
+        right.set(xlabel="step", ylabel="mean", ylim=(0, None))
+        right.legend()
+        return figure
+
+    def name(self) -> str:
+        """The step, and letters that change with the weights."""
+        state = repr((self.given, self.plane.way))
+        return f"points_{len(self.plane.path) - 1}_{hashlib.sha256(state.encode()).hexdigest()[:6]}"
+
+
+def play(points: Tensor | None = None, label: Tensor | None = None) -> Playground:
+    """The loss playground, with points of one's own or those of four people.
+
+    Args:
+        points: (N, 2). label: (N,) int64 from 0, a person each.
+    """
+    if points is None or label is None:
+        points, label = four_people()
+    return Playground(points, label)
