@@ -53,7 +53,9 @@ class Options:
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}: give a number from 0 to 1.")
         if self.stage == "identity" and (self.recolour or self.mix or self.bands > 1):
-            raise InputError("recolour, mix and bands are of the attribute stage: leave them out of the identity stage.")
+            raise InputError(
+                "recolour, mix and bands are of the attribute stage: leave them out of the identity stage."
+            )
         if self.dimensions < 1 or not self.margin > 0 or not self.gamma >= 0:
             raise InputError("dimensions must be at least 1, margin above 0 and gamma not negative.")
 
@@ -112,7 +114,9 @@ class Network(nn.Module):
 
     def evidence(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The map (B, bands Z, H, W) behind the attributes, and the rows that read it, T of (classes, bands Z)."""
-        return striped(self.backbone(images), self.options.bands), [head.get_parameter("1.weight") for head in self.heads]
+        return striped(self.backbone(images), self.options.bands), [
+            head.get_parameter("1.weight") for head in self.heads
+        ]
 
 
 def striped(features: Tensor, bands: int) -> Tensor:
