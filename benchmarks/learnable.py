@@ -1,10 +1,14 @@
 """Can every attribute of the synthetic people be read from the pixels? A ResNet-18 against the commonest class.
 
-    python benchmarks/learnable.py [--seed 0] [--profile quick] [--set loss=cross_entropy ...]
+    python benchmarks/learnable.py [--seeds 3] [--profile quick] [--set mix=0 ...]
 
-The first stage of `two_stage` (weighted cross-entropy) on all training people, 128 x 64, 15 epochs; measured on images
-of the test people (junk and distractors left out): macro F1 of always answering with the class that is commonest among
-the training images, of the network, and their difference. Writes figures/learnable.csv.
+The first stage of `two_stage` on all training people, 96 x 48, one training for all tasks; measured on images of the
+test people (junk and distractors left out): macro F1 of always answering with the class that is commonest among the
+training images, of the network, and their difference. Five people wear a hat and ten long sleeves, and a network from
+random weights knows them by heart instead of what they wear; so it is trained on people there are not: lower parts of
+one below upper parts of another, colours exchanged, rare ones more often, and it pools the body in stripes.
+Each seed has a data set of its own, other people in other clothes, and trains with that seed.
+Writes figures/learnable.csv: means over the seeds and the gain of each.
 """
 
 from __future__ import annotations
@@ -13,45 +17,62 @@ import platform
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 import torch
 import typer
 
-from reidkit import course
+from reidkit import course, synthetic
 from reidkit.attributes import read_attributes
 from reidkit.cli import setting
-from reidkit.data import load
+from reidkit.data import load, oversample
 from reidkit.features import answer
-from reidkit.images import is_person
+from reidkit.images import is_person, read_images
 from reidkit.metrics import attribute_scores
 from reidkit.train import load_or_fit, recipe, write
 
-LARGER: dict[str, Any] = {"height": 128, "width": 64, "last_stride": 1, "epochs": 15, "validation": 0, "patience": 0}
+OWN: dict[str, Any] = {
+    "last_stride": 1, "epochs": 14, "batch": 48, "validation": 0, "patience": 0, "schedule": "cosine", "rotate": 0.0,
+    "erase": 0.3, "loss": "adjusted", "bands": 6, "jitter": 0.3, "recolour": 0.3, "mix": 0.35,
+}  # fmt: skip
+
+
+def measure(profile: str, seed: int, changes: dict[str, Any]) -> pd.DataFrame:
+    """Macro F1 and accuracy in percent, a row a task and one for all."""
+    plan = recipe("two_stage", profile, dataset="synthetic", seed=seed, **{**OWN, **changes})
+    root = course.synthetic_root(profile)
+    root = root.with_name(f"{root.name}-{seed}") if seed else root
+    images = read_images("synthetic", synthetic.write(root, size=course.SIZES[profile], seed=seed))
+    attributes = read_attributes("synthetic", root)
+    size = (plan.height, plan.width)
+    rows = images[images["split"] == "train"]
+    common = [np.argmax(counts) for counts in load(rows, *size, attributes=attributes).targets.counts]
+    train = load(oversample(rows, attributes), *size, attributes=attributes)
+    run = load_or_fit(plan, train, runs=course.runs_folder())
+    people = images[images["split"].isin(["query", "gallery"]) & is_person(images)]
+    test = load(people, *size, attributes=attributes)
+    labels, said = test.attributes.numpy(), answer(run, test).classes
+    table = attribute_scores(labels, said, run.tasks)[["accuracy", "macro_f1"]].rename(columns={"macro_f1": "network"})
+    table["commonest"] = attribute_scores(labels, np.broadcast_to(common, labels.shape), run.tasks)["macro_f1"]
+    table["gain"] = table["network"] - table["commonest"]
+    return table[["commonest", "network", "gain", "accuracy"]]
 
 
 def main(
     profile: Annotated[str, typer.Option()] = "quick",
-    seed: Annotated[int, typer.Option()] = 0,
+    seeds: Annotated[int, typer.Option()] = 3,
     settings: Annotated[list[str] | None, typer.Option("--set")] = None,
 ) -> None:
-    changes = {**LARGER, **dict(setting(text) for text in settings or [])}
-    plan = recipe("two_stage", profile, "weighted", dataset="synthetic", seed=seed, **changes)
-    images = course.prepare("synthetic", profile)
-    attributes = read_attributes("synthetic", images.attrs["root"])
-    train, _ = course.sets(plan, images, attributes)
-    run = load_or_fit(plan, train, runs=course.runs_folder())
-    people = images[images["split"].isin(["query", "gallery"]) & is_person(images)]
-    test = load(people, plan.height, plan.width, attributes=attributes)
-    labels, said = test.attributes.numpy(), answer(run, test).classes
-    common = np.array([np.argmax(counts) for counts in train.targets.counts])
-    table = attribute_scores(labels, said, run.tasks)[["accuracy", "macro_f1"]].rename(columns={"macro_f1": "network"})
-    table["commonest"] = attribute_scores(labels, np.broadcast_to(common, labels.shape), run.tasks)["macro_f1"]
-    table["gain"] = table["network"] - table["commonest"]
-    table = table[["commonest", "network", "gain", "accuracy"]].round(1)
+    changes = dict(setting(text) for text in settings or [])
+    tables = [measure(profile, seed, changes) for seed in range(seeds)]
+    table = sum(tables[1:], tables[0]) / seeds
+    for seed, one in enumerate(tables):
+        table[f"gain {seed}"] = one["gain"]
+    table = table.round(1)
     write(course.home() / "figures" / "learnable.csv", lambda path: table.to_csv(path))
-    print(f"synthetic, {profile}, seed {seed}, {platform.machine()}, {torch.get_num_threads()} threads; macro F1 in %")
-    print("| task | commonest class | network | gain | accuracy |\n|---|---|---|---|---|")
+    print(f"synthetic, {profile}, {seeds} seeds, {platform.machine()}, {torch.get_num_threads()} threads; percent")
+    print("| task | " + " | ".join(table.columns) + " |\n|---|" + "---|" * len(table.columns))
     for name, row in table.iterrows():
-        print(f"| {name} | {row['commonest']} | {row['network']} | {row['gain']} | {row['accuracy']} |")
+        print(f"| {name} | " + " | ".join(str(value) for value in row) + " |")
 
 
 if __name__ == "__main__":

@@ -253,6 +253,66 @@ def erase(images: Tensor, probability: float, generator: torch.Generator) -> Ten
     return torch.where(inside[:, None], mean, images)
 
 
+def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Light of another camera: each channel times 1 +- `strength`, all of them plus or minus 60 `strength`.
+
+    Args:
+        images: (B, 3, H, W) uint8. strength: from 0 to 1.
+    """
+    b = len(images)
+    gain = 1 + strength * (2 * torch.rand(b, 3, generator=generator) - 1)
+    offset = 60 * strength * (2 * torch.rand(b, 1, generator=generator) - 1)
+    gain, offset = (x.to(images.device)[..., None, None] for x in (gain, offset))
+    return (images * gain + offset).clamp(0, 255).round().to(images.dtype)
+
+
+def recolour(
+    images: Tensor, labels: Tensor, coloured: Tensor, probability: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Shapes in colours of nobody: red, green and blue in another order, and what was asked of colours unknown.
+
+    Args:
+        images: (B, 3, H, W). labels: (B, T) int64. coloured: (T,) bool, the tasks whose answer is a colour.
+        probability: of each image to be recoloured; one order in six is the old one.
+    Returns:
+        images (B, 3, H, W) and labels (B, T) with -1 for the colours of recoloured images.
+    """
+    b = len(images)
+    changed = (torch.rand(b, generator=generator) < probability).to(images.device)
+    order = torch.rand(b, 3, generator=generator).argsort(1).to(images.device)  # (B, 3)
+    other = images.gather(1, order[:, :, None, None].expand_as(images))
+    unknown = changed[:, None] & coloured.to(images.device)
+    return torch.where(changed[:, None, None, None], other, images), labels.masked_fill(unknown, -1)
+
+
+def mix(
+    images: Tensor, labels: Tensor, spans: Tensor, probability: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Two people in one image: another one of the batch from a random row down, and what is still known of it.
+
+    CutMix (Yun et al. 2019) by one horizontal cut, with labels that are not mixed but chosen: a hat goes with the
+    head, a skirt with the legs. A task keeps its label where both people share it, or where the cut leaves its span
+    in one piece, that of the upper or of the lower person; else it becomes -1. The five hats of a training set are
+    so seen on everybody, and a network that knows its people by heart is wrong about them.
+
+    Args:
+        images: (B, 3, H, W). labels: (B, T) int64, -1 for missing. spans: (T, 2), where each task is decided, from
+            0, the image's upper rim, to 1, its lower rim. probability: of each image to be cut.
+    Returns:
+        images (B, 3, H, W) and labels (B, T).
+    """
+    b, _, h, _ = images.shape
+    cut = torch.rand(b, generator=generator) < probability
+    row = torch.where(cut, torch.randint(1, h, (b,), generator=generator), h).to(images.device)  # the lower one's first
+    other = torch.randperm(b, generator=generator).to(images.device)
+    above = torch.arange(h, device=images.device) < row[:, None]  # (B, H)
+    spans = spans.to(images.device)
+    upper, lower = spans[:, 1] * h <= row[:, None], spans[:, 0] * h >= row[:, None]  # (B, T)
+    below = labels[other]
+    chosen = torch.where(lower, below, labels).masked_fill(~(upper | lower | (labels == below)), -1)
+    return torch.where(above[:, None, :, None], images, images[other]), chosen
+
+
 # --- samplers: one epoch as a list of index arrays, decided before it starts ---------------------------------
 
 
@@ -329,3 +389,25 @@ def triplet_batches(
             others = known[label[known] != label[anchor]]
         triplets[row] = anchor, positive, rng.choice(others)
     return [triplets[i : i + size].T.ravel() for i in range(0, len(triplets), size)]
+
+
+# --- imbalance -----------------------------------------------------------------------------------------------
+
+
+def oversample(table: pd.DataFrame, attributes: Attributes, power: float = 0.5, most: int = 8) -> pd.DataFrame:
+    """The rows of a table, those of people with a rare answer several times, for a training to see them more often.
+
+    An image comes round max_t (N / (C_t n_t))^power times, where n_t of the N images share its answer to task t of
+    C_t classes: 1 for what is as common as it would be in a balanced set, with power 1/2 three times for what is nine
+    times rarer. `Targets.counts` of the result are those of the repeated images, so losses that weigh classes fit.
+
+    Args:
+        table: rows of `read_images`. power: from 0, no repetition, to 1, all balanced. most: repetitions at most.
+    """
+    labels = attributes.of(table["pid"].to_numpy())  # (N, T)
+    times = np.ones(len(table))
+    for task, own in zip(attributes.schema.tasks, labels.T, strict=True):
+        counts = np.bincount(own[own >= 0], minlength=len(task.classes))
+        rare = (own >= 0).sum() / len(task.classes) / np.maximum(counts, 1)  # (C,)
+        times = np.maximum(times, np.where(own >= 0, rare[own], 0) ** power)
+    return table.iloc[np.repeat(np.arange(len(table)), times.round().clip(1, most).astype(int))]

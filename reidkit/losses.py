@@ -79,6 +79,23 @@ def focal(logits: Tensor, label: Tensor, *, gamma: float = 2.0, weight: Tensor |
     return missed**gamma * cross_entropy(logits, label, weight=weight)
 
 
+def adjust(logits: Tensor, weight: Tensor) -> Tensor:
+    """Logits as the loss of a training sees them, lower for rare classes by the logarithm of their weight.
+
+        f_c - log w_c = f_c + log prior_c + const.
+
+    Logit adjustment (Menon et al. 2021, "Long-tail learning via logit adjustment", equation 10): with cross-entropy
+    on these, the plain logits answer as if all classes were equally common. Where every training image is answered
+    well, a weighted loss has no effect any more; this still asks for a larger margin of rare classes.
+
+    Args:
+        logits: (B, C). weight: (C,), inverse frequencies up to a factor; 0, a class that never occurs, counts as
+            the commonest.
+    """
+    present = torch.where(weight > 0, weight, weight.max())
+    return at_least_float32(logits) - torch.where(weight > 0, weight, present.min()).clamp(min=1e-12).log()
+
+
 def class_weights(
     counts: Sequence[Sequence[int]], tasks: Sequence[Task], *, absent: float | None = None
 ) -> list[Tensor]:

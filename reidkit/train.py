@@ -403,6 +403,8 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = recipe.lr * share * group["scale"]
             batch: Batch = fabric.to_device(train.batch(index))
+            if hasattr(system, "invent"):
+                batch = system.invent(batch, train.tasks, options, generator)
             batch["image"] = augment(batch["image"], recipe, generator)
             call(network, "before_step", fabric, train)
             output = model(batch["image"])

@@ -14,6 +14,7 @@ import pytest
 from reidkit.attributes import (
     DUKE,
     MARKET,
+    SPANS,
     Attributes,
     Schema,
     Task,
@@ -21,6 +22,7 @@ from reidkit.attributes import (
     cooccurrence,
     imbalance,
     read_attributes,
+    spans,
 )
 from reidkit.images import InputError, read_images
 
@@ -39,6 +41,15 @@ def share(table: pd.DataFrame, task: str, cls: str) -> float:
 
 def count(table: pd.DataFrame, task: str, cls: str) -> int:
     return int(table.set_index(["task", "class"]).loc[(task, cls), "count"])
+
+
+def test_spans_lie_on_the_body_in_its_order() -> None:
+    assert all(0 <= first < last <= 1 for first, last in SPANS.values())
+    assert set(SPANS) <= {task.name for schema in (MARKET, DUKE) for task in schema.tasks}
+    own = dict(zip((task.name for task in MARKET.tasks), spans(MARKET.tasks), strict=True))
+    assert own["age"] == own["gender"] == (0, 1)
+    middle = [sum(own[name]) / 2 for name in ("hat", "hair", "upcolor", "handbag", "downcolor")]
+    assert middle == sorted(middle)
 
 
 def test_schemas() -> None:

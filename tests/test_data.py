@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -15,15 +16,19 @@ import torch
 from PIL import Image
 from torchvision.transforms import functional as tv
 
-from reidkit.attributes import MARKET, Task, read_attributes
+from reidkit.attributes import MARKET, Attributes, Schema, Task, read_attributes
 from reidkit.data import (
     Targets,
     class_counts,
     decode,
     erase,
     flip,
+    jitter,
     load,
+    mix,
+    oversample,
     pk_batches,
+    recolour,
     rotate,
     shift,
     shuffled_batches,
@@ -155,8 +160,16 @@ def test_standardise_is_that_of_imagenet_and_goes_back() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [flip, lambda x, g: shift(x, 3, g), lambda x, g: rotate(x, 15, g), lambda x, g: erase(x, 0.7, g)],
-    ids=["flip", "shift", "rotate", "erase"],
+    [
+        flip,
+        lambda x, g: shift(x, 3, g),
+        lambda x, g: rotate(x, 15, g),
+        lambda x, g: erase(x, 0.7, g),
+        lambda x, g: jitter(x, 0.3, g),
+        lambda x, g: recolour(x, torch.zeros(len(x), 1), torch.tensor([True]), 0.5, g)[0],
+        lambda x, g: mix(x, torch.zeros(len(x), 1), torch.tensor([[0.0, 0.5]]), 0.5, g)[0],
+    ],
+    ids=["flip", "shift", "rotate", "erase", "jitter", "recolour", "mix"],
 )
 def test_transforms_depend_on_the_generator_alone(change: Callable[..., torch.Tensor]) -> None:
     images = noise(16)
@@ -221,6 +234,82 @@ def test_erase_paints_one_rectangle_within_bounds() -> None:
     assert 0.22 < some < 0.38
     colour = erase(images, 1.0, seeded()).flatten(2).amax((0, 2))
     assert colour.tolist() == [123, 116, 103]
+
+
+def test_jitter_is_one_gain_a_channel_and_one_offset_an_image() -> None:
+    images = torch.full((300, 3, 2, 2), 100, dtype=torch.uint8)
+    images[:, :, 1] = 110
+    own = jitter(images, 0.3, seeded()).float()
+    assert torch.equal(jitter(images, 0.0, seeded()), images)
+    gain = (own[:, :, 1] - own[:, :, 0]) / 10  # rounded: to a tenth
+    assert (own[..., 0] == own[..., 1]).all() and gain.min() >= 0.6 and gain.max() <= 1.4
+    least, greatest = own[:, :, 0].min(), own[:, :, 0].max()
+    assert 100 * 0.7 - 18 <= least < 60 and 140 < greatest <= 100 * 1.3 + 18
+    assert jitter(torch.full((9, 3, 1, 1), 250, dtype=torch.uint8), 1.0, seeded()).max() == 255  # cut off, not wrapped
+
+
+def test_recolour_orders_channels_anew_and_forgets_colours_alone() -> None:
+    images, labels = noise(600), torch.arange(1200).view(600, 2)
+    own, said = recolour(images, labels, torch.tensor([False, True]), 0.5, seeded())
+    orders = Counter()
+    for old, new, (kept, colour), before in zip(images, own, said.tolist(), labels.tolist(), strict=True):
+        order = next(o for o in itertools.permutations(range(3)) if torch.equal(old[list(o)], new))
+        orders[order] += 1
+        assert kept == before[0] and colour in (before[1], -1) and (colour == -1 or order == (0, 1, 2))
+    assert len(orders) == 6 and 0.42 < (said[:, 1] == -1).float().mean() < 0.58
+    assert min(n for order, n in orders.items() if order != (0, 1, 2)) > 25
+    same = recolour(images, labels, torch.tensor([False, True]), 0.0, seeded())
+    assert torch.equal(same[0], images) and torch.equal(same[1], labels)
+
+
+def test_mix_is_a_slow_cut_whose_labels_stand_where_they_are_seen() -> None:
+    h, places = 20, [(0.0, 0.2), (0.4, 0.75), (0.5, 1.0), (0.0, 1.0)]
+    images = torch.arange(200, dtype=torch.uint8)[:, None, None, None].expand(200, 3, h, 4)  # a colour a person
+    labels = torch.from_numpy(np.random.default_rng(0).integers(-1, 3, (200, 4)))
+    own, said = mix(images, labels, torch.tensor(places), 0.7, seeded())
+    cuts = 0
+    for i, (image, answers) in enumerate(zip(own, said.tolist(), strict=True)):
+        rows = image[0, :, 0].tolist()
+        upper, lower = rows[0], rows[-1]
+        row = next((y for y in range(h) if rows[y] != i), h)
+        assert upper == i and rows == [i] * row + [lower] * (h - row) and (image == image[:1, :, :1]).all()
+        cuts += row < h
+        for t, (first, last) in enumerate(places):
+            a, b = int(labels[upper, t]), int(labels[lower, t])
+            seen = {a if y < row else b for y in range(h) if first * h <= y < last * h}
+            assert answers[t] == (seen.pop() if len(seen) == 1 else -1)
+    assert 110 < cuts < 165
+    same = mix(images, labels, torch.tensor(places), 0.0, seeded())
+    assert torch.equal(same[0], images) and torch.equal(same[1], labels)
+    assert mix(images[:3], labels[:3, :0], torch.empty(0, 2), 1.0, seeded())[1].shape == (3, 0)
+
+
+# --- imbalance ---
+
+
+def wearing(answers: dict[int, tuple[int, int]]) -> Attributes:
+    """People by number, with or without a hat and in one of three colours."""
+    tasks = (Task("hat", ("no", "yes"), ("hat",)), Task("look", ("a", "b", "c"), ("look",)))
+    table = pd.DataFrame.from_dict(answers, orient="index", columns=["hat", "look"])
+    return Attributes(Schema("own", tasks), table, pd.Series("train", table.index))
+
+
+def test_oversample_repeats_who_is_rare_and_nobody_else() -> None:
+    people = {pid: (int(pid == 7), pid % 3) for pid in range(1, 19)}
+    table = pd.DataFrame({"pid": np.repeat([*people], 2), "path": [f"{i}.png" for i in range(36)]})
+    own = oversample(table, wearing(people))
+    times = Counter(own["path"])
+    assert times == {path: 3 if pid == 7 else 1 for pid, path in zip(table["pid"], table["path"], strict=True)}
+    assert own["path"].drop_duplicates().tolist() == table["path"].tolist()
+    assert Counter(oversample(table, wearing(people), 1.0)["pid"])[7] == 2 * 8  # not 9: at most
+    assert Counter(oversample(table, wearing(people), 1.0, most=20)["pid"])[7] == 2 * 9
+    pd.testing.assert_frame_equal(oversample(table, wearing(people), 0.0), table)
+
+
+def test_oversample_takes_missing_answers_for_common() -> None:
+    people = {1: (-1, -1), 2: (0, -1), 3: (0, -1), 4: (0, -1), 5: (0, -1), 6: (1, -1)}
+    table = pd.DataFrame({"pid": [*people]})
+    assert oversample(table, wearing(people), 1.0)["pid"].tolist() == [1, 2, 3, 4, 5, 6, 6]  # 5 / 2 / 1, rounded
 
 
 # --- samplers ---

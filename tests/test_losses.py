@@ -25,6 +25,7 @@ from reidkit.losses import (
     DISTANCES,
     KINDS,
     MINING,
+    adjust,
     batch_hard_triplet,
     batch_triplets,
     class_weights,
@@ -582,3 +583,29 @@ def test_mixed_precision_changes_nothing(name: str) -> None:
         inside = LOSSES[name](x)
     assert inside.dtype == torch.float32
     torch.testing.assert_close(inside, LOSSES[name](x.double()).float())
+
+
+def test_adjusted_logits_answer_as_if_classes_were_equally_common() -> None:
+    """The best logits for one image of every kind are the log posterior; adjusted, those of equal priors."""
+    counts = torch.tensor([90.0, 9.0, 1.0])
+    weight = counts.sum() / counts
+    own = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([own], lr=0.5, max_iter=100, tolerance_grad=1e-10)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = (cross_entropy(adjust(own.expand(3, 3), weight), torch.arange(3)) * counts).sum() / counts.sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(own.detach(), torch.zeros(1, 3, dtype=torch.float64), atol=1e-4, rtol=0)
+    plain = adjust(torch.zeros(1, 3), weight).softmax(1)
+    torch.testing.assert_close(plain, counts[None] / 100)
+    torch.testing.assert_close(adjust(torch.zeros(1, 3), 7 * weight).softmax(1), plain)  # up to a factor
+
+
+def test_adjusted_logits_of_classes_that_never_occur_are_finite() -> None:
+    own = adjust(torch.zeros(2, 3, dtype=torch.bfloat16), torch.tensor([0.0, 2.0, 8.0]))
+    assert own.dtype == torch.float32 and torch.allclose(own[:, 0], own[:, 1]) and (own[:, 2] < own[:, 1]).all()
+    assert torch.isfinite(adjust(torch.zeros(2, 3), torch.zeros(3))).all()

@@ -16,13 +16,13 @@ from torch.nn import functional as F
 
 from reidkit import train
 from reidkit.attributes import Task
-from reidkit.data import Targets, class_counts, triplet_batches
+from reidkit.data import Targets, class_counts, jitter, mix, recolour, triplet_batches
 from reidkit.features import answer, describe
 from reidkit.images import InputError
 from reidkit.losses import KINDS, task_losses
 from reidkit.metrics import attribute_scores
 from reidkit.systems import two_stage
-from reidkit.systems.two_stage import Network, Options, Output, objective, watch
+from reidkit.systems.two_stage import Network, Options, Output, objective, striped, watch
 from reidkit.train import Run, fit, load_or_fit, load_run, new_network, recipe
 
 SMALL: dict[str, Any] = {"height": 32, "width": 16, "precision": "32-true", "pad": 0}
@@ -68,6 +68,47 @@ def test_every_task_has_its_classifier_on_the_pooled_feature() -> None:
     assert len(answers) == 3 and all(torch.equal(a, b) for a, b in zip(answers, output.logits.values(), strict=True))
     by_hand = F.linear(output.embedding, own.heads[1][1].weight, own.heads[1][1].bias)
     torch.testing.assert_close(output.logits["bright"], by_hand)
+
+
+@pytest.mark.parametrize(("bands", "rows"), [(2, 8), (4, 8), (8, 8), (3, 9), (3, 8)])
+def test_stripes_are_pooled_each_by_itself(bands: int, rows: int) -> None:
+    features = torch.randn(5, 6, rows, 3, generator=torch.Generator().manual_seed(0))
+    own = striped(features, bands)
+    assert own.shape == (5, bands * 6, rows, 3)
+    seen = torch.zeros(rows)
+    for k, part in enumerate(own.chunk(bands, 1)):
+        inside = [y for y in range(rows) if bands * y // rows == k]
+        seen[inside] += 1
+        expected = torch.zeros_like(features)
+        expected[:, :, inside] = bands * features[:, :, inside]
+        assert torch.equal(part, expected)
+        if rows % bands == 0:
+            torch.testing.assert_close(part.mean((2, 3)), features[:, :, inside].mean((2, 3)))
+    assert (seen == 1).all()
+    assert striped(features, 1) is features
+
+
+def test_a_classifier_of_stripes_knows_where_it_looks() -> None:
+    own = network(Options(bands=2)).eval()
+    output, (maps, rows) = own(images()), own.evidence(images())
+    assert output.embedding.shape == (6, 32) and [tuple(w.shape) for w in rows] == [(3, 32), (2, 32), (4, 32)]
+    for logits, weight, head in zip(output.logits.values(), rows, own.heads, strict=True):
+        at = torch.einsum("bzhw,cz->bchw", maps, weight)  # the class activation map
+        torch.testing.assert_close(at.mean((2, 3)) + head[1].bias, logits, atol=1e-5, rtol=1e-4)
+    turned = own(images().flip(2)).logits["shirt"]
+    assert not torch.allclose(turned, output.logits["shirt"], atol=1e-3)
+
+
+def test_the_adjusted_loss_is_cross_entropy_on_adjusted_logits() -> None:
+    own, y = network().eval(), labels()
+    output = own(images())
+    losses = objective(output, {"attributes": y}, Options(loss="adjusted"))
+    for t, (name, logits) in enumerate(output.logits.items()):
+        prior = torch.tensor(TARGETS.counts[t]).float()
+        prior = torch.where(prior > 0, prior, prior.max())
+        known = y[:, t] >= 0
+        expected = F.cross_entropy(logits[known] + prior.log(), y[known, t])
+        torch.testing.assert_close(losses[name], expected)
 
 
 def test_dropout_only_in_training() -> None:
@@ -300,6 +341,44 @@ def test_the_second_stage_answers_no_attributes(tmp_path: Path) -> None:
             answer(one, PEOPLE)
 
 
+# --- people there are not ---
+
+
+def test_invented_people_are_those_of_the_transforms() -> None:
+    batch = PEOPLE.batch(np.arange(18))
+    tasks = (PEOPLE.tasks[0], replace(COLOURS, classes=("no", "yes", "multi"), columns=("a", "b")))
+    plain = two_stage.invent(batch, tasks, Options(), torch.Generator())
+    assert all(torch.equal(plain[name], batch[name]) for name in batch)
+    options = Options(jitter=0.3, recolour=0.5, mix=0.6)
+    one, two = (two_stage.invent(batch, tasks, options, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(one["image"], two["image"]) and torch.equal(one["attributes"], two["attributes"])
+    generator = torch.Generator().manual_seed(3)
+    images, labels = jitter(batch["image"], 0.3, generator), batch["attributes"]
+    images, labels = recolour(images, labels, torch.tensor([False, True]), 0.5, generator)
+    for _ in range(2):
+        images, labels = mix(images, labels, torch.tensor([[0.0, 1.0]] * 2), 0.6, generator)
+    assert torch.equal(one["image"], images) and torch.equal(one["attributes"], labels)
+    assert (labels < 0).any() and torch.equal(one["label"], batch["label"])
+    assert torch.equal(batch["attributes"], PEOPLE.attributes[:18])  # the labels in memory stay as they are
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_loop_trains_on_invented_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+    real = two_stage.objective
+
+    def spy(output: Output, batch: dict[str, torch.Tensor], options: Options) -> dict[str, torch.Tensor]:
+        seen.append(batch["attributes"])
+        return real(output, batch, options)
+
+    monkeypatch.setattr(two_stage, "objective", spy)
+    options: dict[str, Any] = {"mix": 0.5, "jitter": 0.3, "recolour": 0.5, "bands": 4, "loss": "adjusted"}
+    own = recipe("two_stage", epochs=1, batch=12, validation=0, patience=0, **options, **SMALL)
+    network, history = fit(own, PEOPLE, progress=False)
+    assert (torch.cat(seen) < 0).any() and np.isfinite(history.table).all(axis=None)
+    assert [x.shape for x in network.answer(images().to(next(network.parameters())))] == [(6, 3), (6, 2)]  # type: ignore[operator]
+
+
 # --- options and recipes ---
 
 
@@ -311,6 +390,12 @@ def test_the_second_stage_answers_no_attributes(tmp_path: Path) -> None:
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"dropout": -0.1}, "dropout is -0.1"),
         ({"dropout": float("nan")}, "dropout is nan"),
+        ({"bands": 0}, "bands is 0"),
+        ({"mix": 1.5}, "mix is 1.5"),
+        ({"recolour": -0.5}, "recolour is -0.5"),
+        ({"jitter": float("nan")}, "jitter is nan"),
+        ({"stage": "identity", "mix": 0.5}, "are of the attribute stage"),
+        ({"stage": "identity", "bands": 2}, "are of the attribute stage"),
         ({"dimensions": 0}, "dimensions must be at least 1"),
         ({"margin": 0.0}, "margin above 0"),
         ({"margin": float("nan")}, "margin above 0"),

@@ -7,6 +7,7 @@ Every module has `Options` (its own knobs), `Network` with `forward(images) -> O
 - `VARIANTS`, the rows of its paper's tables: changes to the recipe by profile, or for "all";
 - `learns_attributes(options)`, whether it does: the network then has `answer(images) -> list of logits`, a task each;
 - `VALIDATES = True`, if its losses mean something on people it was not trained on;
+- `invent(batch, tasks, options, generator) -> batch`, what becomes of a training batch before it is augmented;
 - a network with `identify(images) -> (B, C)`, logits of the training people; `evidence(images) -> map, weights`, where
   its attributes are linear in a pooled map; `last_layers(of)`, where not the backbone's last map decides;
 - a network with `before_epoch(images)`, `before_step(images)` or `after_step(output, batch)`, which the loop calls.

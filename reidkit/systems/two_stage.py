@@ -7,6 +7,7 @@ then ReLU and a linear layer to an embedding, trained with triplets that were dr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,12 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..attributes import Task, spans
 from ..backbones import Backbone
-from ..data import Targets
+from ..data import Batch, Targets, jitter, mix, recolour
 from ..images import InputError
-from ..losses import KINDS, class_weights, task_losses, triplet
+from ..losses import KINDS, adjust, class_weights, task_losses, triplet
 
 STAGES = ("attributes", "identity")
+LOSSES = (*KINDS, "adjusted")  # the paper's four, and cross-entropy on logits adjusted by the classes' frequency
 VALIDATES = True  # its losses mean something on people it was not trained on
 
 
@@ -28,18 +31,31 @@ class Options:
     """The two-stage system's own knobs."""
 
     stage: str = "attributes"  # or "identity"
-    loss: str = "cross_entropy"  # of the first stage: one of losses.KINDS
+    loss: str = "cross_entropy"  # of the first stage: one of LOSSES
     gamma: float = 2.0  # of the focal losses
     dropout: float = 0.5  # before each task's classifier
+    bands: int = 1  # stripes across the body, from head to foot, that the first stage pools each by itself
+    jitter: float = 0.0  # of each channel's light in training, as a share
+    recolour: float = 0.0  # probability of channels in another order; what was asked of colours becomes unknown
+    mix: float = 0.0  # probability, twice, that an image is another person's from a random row down
     dimensions: int = 128  # of the second stage's embedding
     margin: float = 1.0  # of the triplet loss, a squared distance
 
     def __post_init__(self) -> None:
-        for name, known in {"stage": STAGES, "loss": KINDS}.items():
+        for name, known in {"stage": STAGES, "loss": LOSSES}.items():
             if getattr(self, name) not in known:
                 raise InputError(f"{name} {getattr(self, name)!r} is not known: choose one of {', '.join(known)}.")
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout is {self.dropout}: give a share from 0 to below 1.")
+        if self.bands < 1:
+            raise InputError(f"bands is {self.bands}: give at least 1.")
+        for name in ("jitter", "recolour", "mix"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}: give a number from 0 to 1.")
+        if self.stage == "identity" and (self.recolour or self.mix or self.bands > 1):
+            raise InputError(
+                "recolour, mix and bands are of the attribute stage: leave them out of the identity stage."
+            )
         if self.dimensions < 1 or not self.margin > 0 or not self.gamma >= 0:
             raise InputError("dimensions must be at least 1, margin above 0 and gamma not negative.")
 
@@ -71,7 +87,8 @@ class Network(nn.Module):
             self.embed = nn.Linear(z, options.dimensions)
             return
         self.heads = nn.ModuleList(
-            nn.Sequential(nn.Dropout(options.dropout), nn.Linear(z, len(task.classes))) for task in targets.tasks
+            nn.Sequential(nn.Dropout(options.dropout), nn.Linear(z * options.bands, len(task.classes)))
+            for task in targets.tasks
         )
         # a class that nobody of the fold has is never a label there, so its weight is never used: 0 says so
         for i, weights in enumerate(class_weights(targets.counts, targets.tasks, absent=0.0)):
@@ -79,14 +96,10 @@ class Network(nn.Module):
             # or ten colours would drown two sleeves
             self.register_buffer(f"weights{i}", weights / max(int((weights > 0).sum()), 1))
 
-    def pooled(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to the pooled feature (B, Z)."""
-        return self.backbone(images).mean((2, 3))
-
     def forward(self, images: Tensor) -> Output:
-        feature = self.pooled(images)
         if self.options.stage == "identity":
-            return Output(self.embed(F.relu(feature)))
+            return Output(self.embed(F.relu(self.backbone(images).mean((2, 3)))))
+        feature = striped(self.backbone(images), self.options.bands).mean((2, 3))
         weights = [self.get_buffer(f"weights{i}") for i in range(len(self.heads))]
         logits = {name: head(feature) for name, head in zip(self.tasks, self.heads, strict=True)}
         return Output(feature, logits, weights)
@@ -100,8 +113,38 @@ class Network(nn.Module):
         return list(self(images).logits.values())
 
     def evidence(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The map (B, Z, H, W) behind the attributes, and the rows of weights that read it, T of (classes, Z)."""
-        return self.backbone(images), [head.get_parameter("1.weight") for head in self.heads]
+        """The map (B, bands Z, H, W) behind the attributes, and the rows that read it, T of (classes, bands Z)."""
+        return striped(self.backbone(images), self.options.bands), [
+            head.get_parameter("1.weight") for head in self.heads
+        ]
+
+
+def striped(features: Tensor, bands: int) -> Tensor:
+    """A map (B, Z, h, w) as one of `bands` Z channels, whose mean is the mean of every stripe by itself.
+
+    Each stripe of rows has channels of its own, which are 0 outside and `bands` times the map inside: a linear
+    classifier on their mean then knows where it looks, and its class activation map is still one product. Stripes of
+    one height, or of as near to it as whole rows allow.
+    """
+    if bands == 1:
+        return features
+    row = torch.arange(features.shape[2], device=features.device) * bands // features.shape[2]  # the stripe of each
+    inside = (row == torch.arange(bands, device=features.device)[:, None]).to(features)  # (bands, h)
+    return (bands * inside[:, None, :, None] * features[:, None]).flatten(1, 2)
+
+
+def invent(batch: Batch, tasks: Sequence[Task], options: Options, generator: torch.Generator) -> Batch:
+    """A training batch in other light, with people there are not, recoloured and put together, as the options ask."""
+    images, labels = batch["image"], batch["attributes"]
+    if options.jitter:  # first, so that what is put together was seen in different light
+        images = jitter(images, options.jitter, generator)
+    if options.recolour:
+        coloured = torch.tensor([len(task.columns) > 1 for task in tasks])
+        images, labels = recolour(images, labels, coloured, options.recolour, generator)
+    if options.mix:
+        for _ in range(2):  # head, middle and legs may be of three people
+            images, labels = mix(images, labels, torch.tensor(spans(tasks)), options.mix, generator)
+    return {**batch, "image": images, "attributes": labels}
 
 
 def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dict[str, Tensor]:
@@ -109,10 +152,13 @@ def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dic
     if options.stage == "identity":
         anchor, positive, negative = output.embedding.chunk(3)
         return {"triplet": triplet(anchor, positive, negative, margin=options.margin).mean()}
+    logits, kind = list(output.logits.values()), options.loss
+    if kind == "adjusted":
+        logits, kind = [adjust(x, w) for x, w in zip(logits, output.weights, strict=True)], "cross_entropy"
     losses = task_losses(
-        list(output.logits.values()),
+        logits,
         batch["attributes"],
-        kind=options.loss,
+        kind=kind,
         weights=output.weights,
         gamma=options.gamma,
     )
