@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,16 @@ def hooked(method: str, model: nn.Module, layers: list[nn.Module]) -> Iterator[A
         cam.activations_and_grads.release()
 
 
+@contextmanager
+def starting(layer: nn.Module) -> Iterator[None]:
+    """Inside, gradients go back to this layer's output and no further: nobody reads those before it."""
+    handle = layer.register_forward_hook(lambda _, __, output: output.detach().requires_grad_())
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def layers_of(network: Any, of: str) -> list[nn.Module]:
     """The layers whose maps decide "attributes" or "identity": the network's own choice, or the backbone's last."""
     if hasattr(network, "last_layers"):
@@ -135,9 +145,10 @@ def explain(
     Returns:
         (B, H, W).
     """
-    pixels = images.detach().clone().requires_grad_()  # frozen weights: the gradient starts at the image
+    pixels = images.detach().clone().requires_grad_()  # frozen weights: the gradient starts at the image,
+    start = nullcontext() if len(layers) > 1 else starting(layers[0])  # or at the one map it is asked for
     silence = redirect_stderr(io.StringIO())  # ScoreCAM draws a progress bar for every image
-    with untouched(network), torch.enable_grad(), hooked(method, _Asked(network, ask), layers) as cam, silence:
+    with untouched(network), torch.enable_grad(), start, hooked(method, _Asked(network, ask), layers) as cam, silence:
         maps = cam(pixels, list(scores))
     return torch.from_numpy(np.asarray(maps, dtype=np.float32))
 

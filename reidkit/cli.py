@@ -408,6 +408,9 @@ def course(
     html: Annotated[bool, typer.Option("--html", help="Make a site of them that opens from the disk.")] = False,
 ) -> None:
     """Run the lessons on the synthetic people (or on a data set) and write their figures; say which claims held."""
+    from . import kernels
+
+    kernels.warm_up()  # before the next line, which takes as long
     from . import course as runner
 
     runner.run(profile, dataset, only=only, html=html, progress=watched(), say=lambda line: print(line, flush=True))

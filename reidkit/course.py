@@ -253,9 +253,6 @@ def run(
         if not chosen:
             names = ", ".join(path.stem for path in lessons())
             raise InputError(f"no lesson starts with {only!r}: there are {names}.")
-    from . import kernels
-
-    kernels.warm_up()
     started = time.perf_counter()
     images = prepare(dataset, profile, progress=progress)
     say(f"{dataset}: {len(images):,} images in {images.attrs['root']} ({time.perf_counter() - started:.0f} s)")

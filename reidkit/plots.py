@@ -65,6 +65,8 @@ def save(
     home.mkdir(parents=True, exist_ok=True)
     root = figure.get_figure(root=True)
     assert root is not None  # axes outside a figure do not exist here
+    root.draw_without_rendering()  # finds room for everything, once: each of the drawings to come would search again
+    root.set_layout_engine("none")
     # no date in the files: the same figure is the same bytes
     source = "; ".join(f"{key}: {value}" for key, value in (about or {}).items()) or None
     root.savefig(home / f"{name}.pdf", metadata={"CreationDate": None, "Title": name, "Subject": source})
