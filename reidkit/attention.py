@@ -167,6 +167,12 @@ def _enlarged(maps: Tensor, images: Tensor) -> Tensor:
 # --- attributes --------------------------------------------------------------------------------------------------
 
 
+def chosen_classes(network: Any, images: Tensor) -> Tensor:
+    """The class a network chooses for each image and task, (B, T) int64."""
+    with untouched(network), torch.no_grad():
+        return torch.stack([logits.argmax(1) for logits in network.answer(images)], 1)
+
+
 def class_maps(network: Any, images: Tensor, classes: Tensor | None = None) -> Tensor:
     """Class activation maps of every attribute, all in one product.
 
@@ -185,7 +191,7 @@ def class_maps(network: Any, images: Tensor, classes: Tensor | None = None) -> T
     with untouched(network), torch.no_grad():
         features, weights = network.evidence(images)
         if classes is None:
-            classes = torch.stack([logits.argmax(1) for logits in network.answer(images)], 1)
+            classes = chosen_classes(network, images)
     rows = [(w - w.mean(0))[chosen] for w, chosen in zip(weights, classes.unbind(1), strict=True)]
     return class_map(features, torch.stack(rows, 1).detach())
 
@@ -208,13 +214,13 @@ def attribute_maps(
         known = f"it answers {', '.join(tasks)}." if tasks else "it answers none."
         raise InputError(f"this network was not asked about {task!r}: {known}")
     t = tasks.index(task)
-    with untouched(network), torch.no_grad():
-        chosen = torch.stack([logits.argmax(1) for logits in network.answer(images)], 1)  # (B, T)
-    if classes is not None:
-        chosen[:, t] = classes
+    if classes is None:
+        classes = chosen_classes(network, images)[:, t]
     if method == "cam":
-        return _enlarged(normalise(class_maps(network, images, chosen)[:, t]), images)
-    scores = [contrast(label) for label in chosen[:, t].tolist()]
+        every = torch.zeros(len(images), len(tasks), dtype=torch.int64, device=images.device)
+        every[:, t] = classes
+        return _enlarged(normalise(class_maps(network, images, every)[:, t]), images)
+    scores = [contrast(label) for label in classes.tolist()]
     layers = layers_of(network, "attributes")
     return explain(network, images, lambda x: network.answer(x)[t], scores, layers, method)
 
@@ -363,8 +369,11 @@ def localisation(
     if not asked:
         raise InputError(f"none of these attributes has a part: {', '.join(PART_OF)} have one.")
     device = next(network.parameters()).device
+    batches = images.pixels.split(batch)
+    chosen = torch.cat([chosen_classes(network, standardise(pixels.to(device))) for pixels in batches])
     rows = []
     for task in asked:
+        t = network.tasks.index(task)
         inside = parts == PARTS[PART_OF[task]]
         area = inside.float().mean((1, 2))
         seen = (area >= VISIBLE).nonzero()[:, 0]
@@ -376,7 +385,8 @@ def localisation(
                 elif method == "centre box":
                     maps = centre_box(len(index), *parts.shape[1:])
                 else:
-                    maps = attribute_maps(network, standardise(images.pixels[index].to(device)), task, method)
+                    pixels = standardise(images.pixels[index].to(device))
+                    maps = attribute_maps(network, pixels, task, method, chosen[index.to(device), t])
                 points.append(pointing(maps, inside[index]))
                 energies.append(energy(maps, inside[index]))
             found = [float(torch.cat(x).mean()) if x else float("nan") for x in (points, energies)]
