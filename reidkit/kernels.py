@@ -98,7 +98,9 @@ def serve(options: list[str], env: dict[str, str], cwd: str | None) -> None:
     Thread(target=follow, args=(multiprocessing.parent_process(),), daemon=True).start()
     from ipykernel.kernelapp import launch_new_instance
 
-    launch_new_instance(argv=[*options, f"--IPKernelApp.parent_handle={os.getppid()}"])
+    # the lessons' figures leave no rim to cut off, and looking for one means to draw each a second time
+    uncut = "--InlineBackend.print_figure_kwargs={'bbox_inches': None}"
+    launch_new_instance(argv=[*options, f"--IPKernelApp.parent_handle={os.getppid()}", uncut])
 
 
 def follow(course: Any) -> None:
