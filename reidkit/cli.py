@@ -405,6 +405,7 @@ def course(
         str, typer.Option(envvar="REIDKIT_DATASET", help="A name of `reidkit data list`.")
     ] = "synthetic",
     only: Annotated[str | None, typer.Option(help='Lessons by their number: "03", or "00,01".')] = None,
+    again: Annotated[bool, typer.Option("--again", help="Those too for which nothing changed since they ran.")] = False,
     html: Annotated[bool, typer.Option("--html", help="Make a site of them that opens from the disk.")] = False,
 ) -> None:
     """Run the lessons on the synthetic people (or on a data set) and write their figures; say which claims held."""
@@ -413,7 +414,15 @@ def course(
     kernels.warm_up()  # before the next line, which takes as long
     from . import course as runner
 
-    runner.run(profile, dataset, only=only, html=html, progress=watched(), say=lambda line: print(line, flush=True))
+    runner.run(
+        profile,
+        dataset,
+        only=only,
+        again=again,
+        html=html,
+        progress=watched(),
+        say=lambda line: print(line, flush=True),
+    )
 
 
 @app.command()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import sys
 import tempfile
@@ -21,7 +23,7 @@ from .data import ImageSet, load
 from .features import answer
 from .images import CARDS, InputError, check, default_root, is_person, read_images, validation_fold
 from .metrics import Scores, attribute_scores
-from .train import PROFILES, Recipe, Run, learns_attributes, write
+from .train import PROFILES, Recipe, Run, environment, learns_attributes, write
 
 SIZES = {"smoke": "smoke", "quick": "quick", "paper": "full"}  # of the synthetic benchmark, by profile
 CELL_SECONDS = {"smoke": 300, "quick": 1800, "paper": 7 * 86400}  # a cell that takes longer hangs
@@ -163,11 +165,16 @@ class Executed:
     seconds: float
     path: Path  # the notebook with its outputs
     figures: int  # files it wrote
+    kept: bool = False  # from before, because nothing it depends on has changed since
 
 
-def execute(path: Path, out: Path, *, profile: str, dataset: str, progress: bool = True) -> Executed:
+def execute(
+    path: Path, out: Path, *, profile: str, dataset: str, standing: str = "", progress: bool = True
+) -> Executed:
     """Run one notebook with a profile and keep it, outputs and all, in `out`.
 
+    Args:
+        standing: what `kept_from_before` will compare, written into the executed notebook.
     Raises:
         InputError: a cell that failed, named with notebook, cell and exception in one sentence. The notebook up to
             there is kept beside the others as NAME.failed.ipynb.
@@ -202,8 +209,40 @@ def execute(path: Path, out: Path, *, profile: str, dataset: str, progress: bool
         sockets.cleanup()
     failed.unlink(missing_ok=True)
     written = out / path.name
+    drawn = sorted(Path(name).name for name, _ in files_of(figures) - before)
+    notebook.metadata["reidkit"] = {"standing": standing, "figures": drawn}
     write(written, lambda temporary: nbformat.write(notebook, temporary))
-    return Executed(path.stem, time.perf_counter() - started, written, len(files_of(figures) - before))
+    return Executed(path.stem, time.perf_counter() - started, written, len(drawn))
+
+
+def depends_on(images: pd.DataFrame, profile: str) -> str:
+    """What all executed lessons depend on, as a hash: code, kept tables, data, versions, whether there is a GPU."""
+    own, package = home(), Path(__file__).parent
+    sources = sorted(path for ending in ("py", "csv") for path in package.rglob(f"*.{ending}"))
+    known = hashlib.sha256()
+    for path in (*sources, *sorted((own / "figures").glob("*.csv"))):
+        known.update(path.read_bytes())
+    known.update(images.astype(str).to_csv().encode())
+    # annotations beside the images, and other data sets that a lesson looks for; not the people drawn here meanwhile
+    for place in (Path(images.attrs["root"]), own / "datasets"):
+        entries = place.iterdir() if place.is_dir() else ()
+        known.update(
+            repr(sorted((e.name, e.stat().st_mtime_ns) for e in entries if "synthetic" not in e.name)).encode()
+        )
+    about = {name: value for name, value in environment().items() if name != "git"}  # the sources are in it already
+    known.update(repr((profile, images.attrs, about)).encode())
+    return known.hexdigest()
+
+
+def kept_from_before(path: Path, out: Path, figures: Path, standing: str) -> Executed | None:
+    """A lesson that ran before, if that stands still: same `standing`, and every figure it wrote is there."""
+    written = out / path.name
+    if not written.exists():
+        return None
+    about = json.loads(written.read_text())["metadata"].get("reidkit", {})
+    if about.get("standing") != standing or not all((figures / name).exists() for name in about["figures"]):
+        return None
+    return Executed(path.stem, 0.0, written, len(about["figures"]), kept=True)
 
 
 def where(path: Path) -> dict[str, Any]:
@@ -230,15 +269,17 @@ def run(
     dataset: str = "synthetic",
     *,
     only: str | None = None,
+    again: bool = False,
     out: Path | None = None,
     html: bool = False,
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> list[Executed]:
-    """Run the lessons in order, one line a lesson.
+    """Run the lessons in order, one line a lesson; those that ran before and would give the same again are kept.
 
     Args:
         only: run the lessons whose name starts with this ("03"), or several with commas between.
+        again: run also those that would be kept.
         out: where the executed notebooks go; by default course/<dataset>-<profile>.
         html: make a site of all that were executed there, in the folder site/ beside them.
     Raises:
@@ -257,10 +298,15 @@ def run(
     images = prepare(dataset, profile, progress=progress)
     say(f"{dataset}: {len(images):,} images in {images.attrs['root']} ({time.perf_counter() - started:.0f} s)")
     home_out = out or home() / "course" / f"{dataset}-{profile}"
+    common = depends_on(images, profile)
     done = []
     for path in chosen:
-        lesson = execute(path, home_out, profile=profile, dataset=dataset, progress=progress)
-        say(f"{lesson.name}: {lesson.seconds:.0f} s, {lesson.figures} figures")
+        standing = hashlib.sha256(common.encode() + path.read_bytes()).hexdigest()
+        lesson = None if again else kept_from_before(path, home_out, figures_folder(dataset, profile), standing)
+        if lesson is None:
+            lesson = execute(path, home_out, profile=profile, dataset=dataset, standing=standing, progress=progress)
+        took = "nothing changed since it ran" if lesson.kept else f"{lesson.seconds:.0f} s"
+        say(f"{lesson.name}: {took}, {lesson.figures} figures")
         done.append(lesson)
     say(f"notebooks with outputs in {home_out}, figures in {figures_folder(dataset, profile)}")
     verdicts = claims.report(home() / "figures") if html or not only else ""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import fakes
+import nbformat
 import pandas as pd
 import pytest
 import torch
@@ -82,3 +84,87 @@ def test_what_sets_gives_can_be_trained_on(
     assert run.tasks == MARKET.tasks and {"val_loss", "val_hat", "val_accuracy"} <= set(run.history)
     again = load_or_fit(own, *course.sets(own, images), runs=tmp_path / "runs", progress=False, say=lambda _: None)
     assert again.how == "loaded" and again.folder == run.folder
+
+
+LESSON = """
+import os
+from pathlib import Path
+from reidkit import course
+folder = course.figures_folder("synthetic", "smoke")
+folder.mkdir(parents=True, exist_ok=True)
+_ = (folder / "{name}.png").write_bytes(b"a picture")
+{more}
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """A course of two lessons that draw a figure each; runs it and says which lessons ran, which were kept."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "figures").mkdir()
+    lesson(tmp_path, "00_one")
+    lesson(tmp_path, "01_two")
+    images = pd.DataFrame({"path": ["a.jpg"], "pid": [1]})
+    images.attrs["root"] = str(tmp_path / "datasets" / "market")
+    (tmp_path / "datasets" / "market").mkdir(parents=True)
+    monkeypatch.setattr(course, "home", lambda: tmp_path)
+    monkeypatch.setattr(course, "prepare", lambda *_, **__: images)
+
+    def ran(path: Path, out: Path, *, standing: str, **_: Any) -> course.Executed:
+        """Not in a kernel, whose reidkit would have its own home; the rest is as it is."""
+        source = nbformat.read(path, 4)
+        exec(source.cells[0].source, {})
+        source.metadata["reidkit"] = {"standing": standing, "figures": [f"{path.stem}.png"]}
+        out.mkdir(parents=True, exist_ok=True)
+        nbformat.write(source, out / path.name)
+        return course.Executed(path.stem, 1.0, out / path.name, 1)
+
+    monkeypatch.setattr(course, "execute", ran)
+
+    def run(**options: Any) -> list[str]:
+        done = course.run("smoke", progress=False, say=lambda _: None, **options)
+        return [f"{each.name[:2]} {'kept' if each.kept else 'ran'}" for each in done]
+
+    return run
+
+
+def lesson(home: Path, name: str, more: str = "") -> None:
+    cells = [nbformat.v4.new_code_cell(LESSON.format(name=name, more=more))]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), home / "notebooks" / f"{name}.ipynb")
+
+
+def test_a_second_course_keeps_what_stands(small: Callable[..., list[str]]) -> None:
+    assert small() == ["00 ran", "01 ran"]
+    assert small() == ["00 kept", "01 kept"] == small()
+    assert small(again=True, only="01") == ["01 ran"] and small() == ["00 kept", "01 kept"]
+
+
+def test_a_lesson_runs_again_when_what_it_depends_on_has_changed(
+    small: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small()
+    lesson(tmp_path, "01_two", more="one_more_line = 1")
+    assert small() == ["00 kept", "01 ran"]
+    (tmp_path / "figures" / "synthetic-smoke" / "00_one.png").unlink()
+    assert small() == ["00 ran", "01 kept"]
+    both = ["00 ran", "01 ran"]
+    (tmp_path / "figures" / "measured.csv").write_text("a\n1\n")
+    assert small() == both and small() != both
+    (tmp_path / "datasets" / "market" / "annotation.mat").touch()
+    assert small() == both and small() != both
+    (tmp_path / "datasets" / "other").mkdir()  # lesson 01 looks whether the real one is there
+    assert small() == both and small() != both
+    (tmp_path / "datasets" / "synthetic-full").mkdir()
+    assert small() != both
+    monkeypatch.setattr(course, "environment", lambda: {"torch": "99", "git": "abc"})
+    assert small() == both
+    monkeypatch.setattr(course, "environment", lambda: {"torch": "99", "git": "def"})
+    assert small() != both
+
+
+def test_a_course_goes_on_where_it_was(small: Callable[..., list[str]], tmp_path: Path) -> None:
+    lesson(tmp_path, "01_two", more="1 / 0")
+    with pytest.raises(ZeroDivisionError):
+        small()
+    lesson(tmp_path, "01_two")
+    assert small() == ["00 kept", "01 ran"]

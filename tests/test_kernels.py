@@ -58,6 +58,8 @@ def test_a_notebook_runs_in_its_folder_with_its_variables(tmp_path: Path, monkey
     assert second.split()[1] == "__main__"
     assert os.environ["REIDKIT_DATASET"] == "viper" and "REIDKIT_PROFILE" not in os.environ
     assert ends(int((tmp_path / "pid").read_text()))
+    about = nbformat.read(tmp_path / "out" / path.name, 4).metadata["reidkit"]
+    assert about == {"standing": "", "figures": []}
 
 
 @pytest.mark.skipif(not kernels.WARM, reason="only Linux forks its kernels")
