@@ -104,6 +104,7 @@ if __name__ == "__main__":  # the kernel's process imports this file too
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_course_that_is_stopped_takes_its_kernel_along(tmp_path: Path, how: signal.Signals) -> None:
     path = notebook(tmp_path, "import time\ntime.sleep(600)")
