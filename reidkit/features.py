@@ -161,11 +161,12 @@ def answers_of(run: Run, table: pd.DataFrame, *, keep: bool = False, progress: b
     """`answer` for images on disk.
 
     Args:
-        keep: in the run's folder, beside its descriptors; the next call for the same files reads them there.
+        keep: in the run's folder, beside its descriptors; the next call reads them there, as long as no file of
+            these has changed.
     Raises:
         InputError: images that cannot be read, a run that answers no attributes.
     """
-    files = hashlib.sha256("\n".join(table["path"]).encode()).hexdigest()[:16]
+    files = hashlib.sha256("\n".join(map(stamp, table["path"])).encode()).hexdigest()[:16]
     path = run.folder / f"answers-{files}.safetensors"
     if keep and path.exists():
         try:
@@ -179,6 +180,15 @@ def answers_of(run: Run, table: pd.DataFrame, *, keep: bool = False, progress: b
         named = {task.name: p.contiguous() for task, p in zip(run.tasks, answers.probability, strict=True)}
         write(path, lambda temporary: save_file(named, temporary))
     return answers
+
+
+def stamp(path: Path | str) -> str:
+    """A file's path, time of change and size: another one, and it is another picture. The path alone if it is gone."""
+    try:
+        about = Path(path).stat()
+    except OSError:  # who reads it will say so
+        return str(path)
+    return f"{path}|{about.st_mtime_ns}|{about.st_size}"
 
 
 def features_in(run: Run, folder: Path | str, *, progress: bool = False) -> Features:
@@ -198,7 +208,7 @@ def features_in(run: Run, folder: Path | str, *, progress: bool = False) -> Feat
     files = sorted(path for path in place.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
     if not files:
         raise InputError(f"there is no picture in {folder}: it should hold files that end in {', '.join(PICTURES)}.")
-    stamps = [f"{file}|{file.stat().st_mtime_ns}|{file.stat().st_size}" for file in files]
+    stamps = [stamp(file) for file in files]
     kept_in = run.folder / f"features-{hashlib.sha256(str(place).encode()).hexdigest()[:8]}.safetensors"
     kept = Features.load(kept_in) if kept_in.exists() else None
     rows = {stamp: i for i, stamp in enumerate(kept.table.attrs["stamps"])} if kept else {}

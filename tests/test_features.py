@@ -136,7 +136,7 @@ def test_answers_are_kept_where_asked(tmp_path: Path, monkeypatch: pytest.Monkey
     first = answers_of(run, images.iloc[2:])
     assert not list(run.folder.iterdir())
     answers_of(run, images.iloc[2:], keep=True)
-    (kept,) = run.folder.iterdir()
+    assert len(list(run.folder.iterdir())) == 1
     with monkeypatch.context() as patch:
         patch.setattr(features, "answer", lambda *_, **__: pytest.fail("answered twice"))
         again = answers_of(run, images.iloc[2:].assign(pid=7), keep=True)
@@ -144,7 +144,13 @@ def test_answers_are_kept_where_asked(tmp_path: Path, monkeypatch: pytest.Monkey
     for one, other in zip(again.probability, first.probability, strict=True):
         torch.testing.assert_close(one, other)
     assert len(answers_of(run, images.iloc[1:], keep=True).table) == len(images) - 1  # other images are asked again
-    kept.write_bytes(b"broken")
+    Path(images["path"][3]).touch()  # another picture under the same name
+    monkeypatch.setattr(features, "answer", lambda *_, **__: first)
+    asked = len(list(run.folder.iterdir()))
+    answers_of(run, images.iloc[2:], keep=True)
+    assert len(list(run.folder.iterdir())) == asked + 1
+    for kept in run.folder.iterdir():
+        kept.write_bytes(b"broken")
     with pytest.raises(InputError, match="holds no answers"):
         answers_of(run, images.iloc[2:], keep=True)
 
