@@ -50,13 +50,14 @@ class Backbone(nn.Module):
 class Convolution(nn.Conv2d):
     """A convolution that a CPU computes as a matrix product in bf16 where its map is small.
 
-    On the maps of small images oneDNN's bf16 convolutions take most of their time to rearrange the weights, and three
-    times that for the gradient of the weights: a training step as a whole takes up to 1.8 times as long as it does
-    with the windows copied side by side and multiplied (`benchmarks/steps.py --profile quick`). The sums are the same,
-    rounded elsewhere.
+    On the maps of small images oneDNN's bf16 convolutions spend more time on rearranging weights than on multiplying
+    them, most of all in the gradient of the weights. With the windows copied side by side and multiplied a step is
+    shorter (`benchmarks/steps.py --profile quick`, with and without `--small 0`). The sums are the same, rounded
+    elsewhere: the gradient of the input is a sum over the windows in bf16.
     """
 
     def forward(self, input: Tensor) -> Tensor:
+        """Maps (B, in, H, W) to (B, out, h, w)."""
         (kernel, *_), (stride, *_) = self.kernel_size, self.stride
         pad = int(self.padding[0])
         height, width = ((n + 2 * pad - kernel) // stride + 1 for n in input.shape[2:])

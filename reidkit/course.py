@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from . import claims, synthetic
 from .attributes import Attributes, read_attributes
 from .data import ImageSet, load
-from .features import answer
+from .features import answer, stamp
 from .images import CARDS, InputError, check, default_root, is_person, read_images, validation_fold
 from .metrics import Scores, attribute_scores
 from .train import PROFILES, Recipe, Run, environment, learns_attributes, write
@@ -226,9 +226,7 @@ def depends_on(images: pd.DataFrame, profile: str) -> str:
     # annotations beside the images, and other data sets that a lesson looks for; not the people drawn here meanwhile
     for place in (Path(images.attrs["root"]), own / "datasets"):
         entries = place.iterdir() if place.is_dir() else ()
-        known.update(
-            repr(sorted((e.name, e.stat().st_mtime_ns) for e in entries if "synthetic" not in e.name)).encode()
-        )
+        known.update(repr(sorted(stamp(e) for e in entries if not e.name.startswith("synthetic-"))).encode())
     about = {name: value for name, value in environment().items() if name != "git"}  # the sources are in it already
     known.update(repr((profile, images.attrs, about)).encode())
     return known.hexdigest()

@@ -1,6 +1,6 @@
 """Kernels for the lessons that have imported before they start.
 
-Every lesson imports torch, torchvision, pandas, scikit-learn, seaborn: ten seconds on the floor machine, eleven times.
+Every lesson imports torch, torchvision, pandas, scikit-learn, seaborn, and a short lesson does little longer than that.
 On Linux one process imports them once, and the kernel of every lesson is forked from it (the standard library's
 forkserver: it computes nothing and touches no GPU, so that a fork is safe). Elsewhere a kernel starts as always.
 """

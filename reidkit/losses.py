@@ -92,8 +92,9 @@ def adjust(logits: Tensor, weight: Tensor) -> Tensor:
         logits: (B, C). weight: (C,), inverse frequencies up to a factor; 0, a class that never occurs, counts as
             the commonest.
     """
-    present = torch.where(weight > 0, weight, weight.max())
-    return at_least_float32(logits) - torch.where(weight > 0, weight, present.min()).clamp(min=1e-12).log()
+    commonest = torch.where(weight > 0, weight, weight.max()).min()
+    known = torch.where(weight > 0, weight, commonest).clamp(min=1e-12)  # none at all: a task that is never asked
+    return at_least_float32(logits) - known.log()
 
 
 def class_weights(

@@ -56,7 +56,7 @@ def use_style() -> None:
 def save(
     figure: Figure | SubFigure | Axes, name: str, folder: Path | str, about: Mapping[str, Any] | None = None
 ) -> Path:
-    """Write NAME.png and NAME.pdf into a folder; returns the PNG's path.
+    """Write NAME.png and NAME.pdf into a folder; returns the PNG's path. What is added later gets no room of its own.
 
     Args:
         about: where it comes from, kept in both files as their description.

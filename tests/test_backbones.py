@@ -83,6 +83,24 @@ def test_a_product_of_windows_is_a_convolution(
         assert mine is not None and p.grad is not None and torch.equal(mine, p.grad)
 
 
+def test_a_product_is_as_exact_as_bf16() -> None:
+    """Beside float64: output and gradient of the weights as a native convolution, that of the input summed in bf16."""
+    draw = torch.Generator().manual_seed(0)
+    own = Convolution(64, 32, 3, 1, 1, bias=False).bfloat16()
+    images = torch.randn(8, 64, 6, 3, generator=draw).bfloat16().requires_grad_()
+    exact = images.detach().double().requires_grad_(), own.weight.detach().double().requires_grad_()
+    expected = nn.functional.conv2d(*exact, padding=1)
+    pull = torch.randn(expected.shape, generator=draw).bfloat16()
+    expected.backward(pull.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        out = own(images)
+    out.backward(pull)
+    pairs = [(out, expected, 0.002), (own.weight.grad, exact[1].grad, 0.002), (images.grad, exact[0].grad, 0.005)]
+    for found, true, most in pairs:
+        assert found is not None and true is not None
+        assert (found.double() - true).norm() < most * true.norm()
+
+
 def test_only_small_maps_in_bf16_are_products(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[tuple[int, ...]] = []
     linear = nn.functional.linear

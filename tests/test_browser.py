@@ -233,8 +233,10 @@ def test_in_jupyterlab(jupyter: str, chromium: Any, home: Path, shots: Path, nam
     assert errors == []
 
 
-def drive(chromium: Any, home: Path, shots: Path, name: str, command: list[str], variables: dict[str, str]) -> None:
-    """A page in Voila: it asks for nothing outside, and the widget does what it does in JupyterLab."""
+def drive(
+    chromium: Any, home: Path, shots: Path, name: str, command: list[str], variables: dict[str, str]
+) -> tuple[list[str], list[str]]:
+    """A page in Voila, on which the widget does what it does in JupyterLab: its errors, and what it asks outside."""
     with lab.voila(command, variables, home) as address:
         tab, errors = lab.opened(chromium, 1000)
         tab.reidkit_home = home
@@ -249,7 +251,7 @@ def drive(chromium: Any, home: Path, shots: Path, name: str, command: list[str],
             raise
         finally:
             tab.close()
-    assert errors == [] and outside == []
+    return errors, outside
 
 
 VOILA = pytest.mark.skipif(importlib.util.find_spec("voila") is None, reason="no voila: pip install -e '.[voila]'")
@@ -259,7 +261,8 @@ VOILA = pytest.mark.skipif(importlib.util.find_spec("voila") is None, reason="no
 @pytest.mark.parametrize("name", [name for name in APPS if name != "browse"])
 def test_as_a_page(chromium: Any, home: Path, shots: Path, tmp_path: Path, name: str) -> None:
     line = APPS[name][0].format(run=home / "runs" / "run")
-    drive(chromium, home, shots, name, *page(tmp_path, name, ["from reidkit import widgets", line]))
+    served = page(tmp_path, name, ["from reidkit import widgets", line])
+    assert drive(chromium, home, shots, name, *served) == ([], [])
 
 
 @VOILA
@@ -270,7 +273,8 @@ def test_reidkit_browse_is_a_page(
     reader = shutil.copytree(home / "runs" / "run", tmp_path / "reader")
 
     def started(command: list[str], env: dict[str, str]) -> int:
-        drive(chromium, home, shots, "browse", command, {"JUPYTER_PATH": env["JUPYTER_PATH"]})
+        seen = drive(chromium, home, shots, "browse", command, {"JUPYTER_PATH": env["JUPYTER_PATH"]})
+        assert seen == ([], [])
         return 0
 
     monkeypatch.setattr(cli.subprocess, "call", started)
