@@ -26,7 +26,8 @@ WARM = sys.platform == "linux"
 # not the inline backend of matplotlib: it looks for its kernel when it is imported
 IMPORTS = [
     *(f"reidkit.{module}" for module in ("attention", "course", "exercises", "report", "thresholds", "widgets")),
-    "faiss", "ipykernel.kernelapp", "ipykernel.zmqshell", "IPython.core.pylabtools", "pytorch_grad_cam",
+    "faiss", "fontTools.subset", "ipykernel.kernelapp", "ipykernel.zmqshell", "IPython.core.pylabtools", "jinja2",
+    "matplotlib.backends.backend_pdf", "pytorch_grad_cam",
 ]  # fmt: skip
 INLINE = "module://matplotlib_inline.backend_inline"
 

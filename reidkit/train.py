@@ -50,6 +50,7 @@ from .systems import SYSTEMS, histogram
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it repeats the precision at every use
 
 PROFILES = ("smoke", "quick", "paper")
+EVERY = 5.0  # seconds between two notes of how far a training is: in one of seconds they take as long as the learning
 VALIDATION = 10**9  # in the place of an epoch's number: the validation batches are always the same
 
 
@@ -580,9 +581,9 @@ def load_or_fit(
 ) -> Run:
     """The run of a recipe: loaded where it is finished, resumed where it was interrupted, else trained.
 
-    A run is whole or absent: it grows in a hidden folder beside its own and is renamed when it is done. After every
-    epoch all that is needed to go on is written there, so a killed training loses less than one epoch, and on a CPU
-    in fp32 it ends with the very bits of an undisturbed one.
+    A run is whole or absent: it grows in a hidden folder beside its own and is renamed when it is done. After an epoch
+    all that is needed to go on is written there, unless that was done within the last EVERY seconds, so a killed
+    training loses one epoch or those seconds, and on a CPU in fp32 it ends with the very bits of an undisturbed one.
 
     Args:
         runs: the folder of all runs; or give the run's own `folder`.
@@ -604,16 +605,18 @@ def load_or_fit(
         shutil.rmtree(partial)  # a folder given by hand, begun with another recipe or other images
     state = torch.load(checkpoint, weights_only=True, map_location="cpu") if checkpoint.exists() else None
     say(f"resuming {home} after epoch {len(state['history'])} of {recipe.epochs}" if state else f"training {home}")
-    fabric = fabric_for(recipe)
+    fabric, kept = fabric_for(recipe), time.monotonic()
 
     def begin() -> None:  # not before there is something to keep: what fails at once leaves nothing behind
         partial.mkdir(parents=True, exist_ok=True)
         write(mark, lambda path: path.write_text(images))
 
     def keep(now: dict[str, Any]) -> None:
-        if fabric.is_global_zero:
+        nonlocal kept
+        if fabric.is_global_zero and time.monotonic() - kept >= EVERY:
             begin()
             write(checkpoint, lambda path: torch.save(now, path))
+            kept = time.monotonic()
 
     network, history = fit(recipe, train, validation, fabric=fabric, progress=progress, state=state, after_epoch=keep)
     if fabric.is_global_zero:

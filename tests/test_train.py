@@ -438,6 +438,7 @@ def test_a_resumed_run_with_validation_ends_with_the_very_bits(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "write", stop)
+    monkeypatch.setattr(train, "EVERY", 0)
     scripted(told, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         load_or_fit(own, TRAINING, HELD_OUT, folder=tmp_path / "killed", progress=False, say=lambda _: None)
@@ -463,6 +464,7 @@ def test_resuming_draws_the_same_validation_losses(tmp_path: Path, monkeypatch: 
 
     for write, expected in ((stop, KeyboardInterrupt), (stop, KeyboardInterrupt), (real, None)):
         monkeypatch.setattr(train, "write", write)
+        monkeypatch.setattr(train, "EVERY", 0)
         with pytest.raises(expected) if expected else nullcontext():
             run = load_or_fit(own, TRAINING, HELD_OUT, folder=tmp_path / "own", progress=False, say=lambda _: None)
     assert equal_weights(run.folder, plain.folder)
@@ -579,6 +581,7 @@ def test_a_resumed_run_ends_with_the_very_bits(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "write", stop)
+    monkeypatch.setattr(train, "EVERY", 0)
     said: list[str] = []
     with pytest.raises(KeyboardInterrupt):
         load_or_fit(SHORT, people, folder=tmp_path / "run", progress=False, say=said.append)
