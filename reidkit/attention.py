@@ -13,13 +13,11 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 from pytorch_grad_cam import (
     EigenCAM,
     EigenGradCAM,
@@ -34,10 +32,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .cams import class_map, merge, normalise
-from .data import ImageSet, standardise
+from .data import ImageSet, part_masks, standardise
 from .images import InputError, nearest
 from .synthetic import PARTS
-from .synthetic.write import part_path
 from .systems.aanet import attended
 
 __all__ = [
@@ -286,26 +283,6 @@ def pair_maps(network: Any, first: Tensor, second: Tensor, method: str = "gradca
 
 
 # --- scores ------------------------------------------------------------------------------------------------------
-
-
-def part_masks(images: pd.DataFrame, height: int, width: int) -> Tensor:
-    """The body part of every pixel of synthetic images, uint8 (N, height, width), numbers of `synthetic.PARTS`.
-
-    Raises:
-        InputError: images without part maps.
-    """
-    root = Path(images.attrs.get("root", ""))
-    masks = np.empty((len(images), height, width), np.uint8)
-    for i, path in enumerate(images["path"]):
-        try:
-            file = root / part_path(Path(path).relative_to(root).as_posix())
-            with Image.open(file) as image:
-                masks[i] = np.asarray(image.resize((width, height), Image.Resampling.NEAREST))
-        except (OSError, ValueError):
-            raise InputError(
-                f"there is no part map of {path}: only the synthetic people have them (reidkit data synthetic)."
-            ) from None
-    return torch.from_numpy(masks)
 
 
 def pointing(maps: Tensor, inside: Tensor) -> Tensor:

@@ -111,6 +111,8 @@ SPANS = {
     "backpack": (0.2, 0.5), "bag": (0.25, 0.6), "handbag": (0.4, 0.75), "clothes": (0.4, 0.8), "down": (0.5, 0.85),
     "downcolor": (0.5, 0.8), "boots": (0.75, 1.0), "shoes": (0.75, 1.0),
 }  # fmt: skip
+# What is worn or carried and can be put on another person; part maps have a part of the same name.
+THINGS = ("hat", "backpack", "bag", "handbag")
 
 
 def spans(tasks: Sequence[Task]) -> list[tuple[float, float]]:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ from tqdm.auto import tqdm
 
 from . import claims, synthetic
 from .attributes import Attributes, read_attributes
-from .data import ImageSet, load
+from .data import ImageSet, load, part_masks
 from .features import answer, stamp
 from .images import CARDS, InputError, check, default_root, is_person, read_images, validation_fold
 from .metrics import Scores, attribute_scores
-from .train import PROFILES, Recipe, Run, environment, learns_attributes, write
+from .train import PROFILES, Recipe, Run, environment, learns_attributes, needs_parts, write
 
 SIZES = {"smoke": "smoke", "quick": "quick", "paper": "full"}  # of the synthetic benchmark, by profile
 CELL_SECONDS = {"smoke": 300, "quick": 1800, "paper": 7 * 86400}  # a cell that takes longer hangs
@@ -119,7 +119,7 @@ def sets(
         images: the table of a data set.
         attributes: its labels; read from its folder where the system learns attributes and none are given.
     Raises:
-        InputError: a system that learns attributes on a data set without.
+        InputError: a system that learns attributes on a data set without, one that needs part maps on real people.
     """
     if attributes is None and learns_attributes(recipe):
         attributes = read_attributes(recipe.dataset, images.attrs["root"], fold=recipe.fold)
@@ -127,8 +127,9 @@ def sets(
         images = validation_fold(images, recipe.validation, recipe.seed)
 
     def decoded(split: str) -> ImageSet:
-        rows = images[images["split"] == split]
-        return load(rows, recipe.height, recipe.width, attributes=attributes, progress=progress)
+        rows, size = images[images["split"] == split], (recipe.height, recipe.width)
+        parts = part_masks(rows, *size) if needs_parts(recipe) and split == "train" else None
+        return replace(load(rows, *size, attributes=attributes, progress=progress), parts=parts)
 
     return decoded("train"), decoded("val") if recipe.validation else None
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from tqdm.auto import tqdm
 
 from .attributes import Attributes, Task
 from .images import InputError
+from .synthetic.write import part_path
 
 Batch = dict[str, Tensor]
 
@@ -134,6 +136,7 @@ class ImageSet:
     attributes: Tensor  # (N, T) int64, -1 for missing
     people: tuple[int, ...]  # the pid of each label
     tasks: tuple[Task, ...] = ()  # the T columns of attributes
+    parts: Tensor | None = None  # (N, H, W) uint8, the `part_masks` of synthetic people, where a training asks for them
 
     @property
     def targets(self) -> Targets:
@@ -145,9 +148,12 @@ class ImageSet:
         return len(self.pixels)
 
     def batch(self, index: np.ndarray) -> Batch:
-        """The images of these rows: image (B, 3, H, W) uint8; pid, label, camid, index (B,); attributes (B, T)."""
+        """The images of these rows: image (B, 3, H, W) uint8; pid, label, camid, index (B,); attributes (B, T).
+
+        And parts (B, H, W), where there are any.
+        """
         rows = torch.as_tensor(index)
-        return {
+        return ({} if self.parts is None else {"parts": self.parts[rows]}) | {
             "image": self.pixels[rows],
             "pid": torch.as_tensor(self.table["pid"].to_numpy()[index]),
             "label": self.label[rows],
@@ -155,6 +161,26 @@ class ImageSet:
             "index": rows,
             "attributes": self.attributes[rows],
         }
+
+
+def part_masks(images: pd.DataFrame, height: int, width: int) -> Tensor:
+    """The body part of every pixel of synthetic images, uint8 (N, height, width), numbers of `synthetic.PARTS`.
+
+    Raises:
+        InputError: images without part maps.
+    """
+    root = Path(images.attrs.get("root", ""))
+    masks = np.empty((len(images), height, width), np.uint8)
+    for i, path in enumerate(images["path"]):
+        try:
+            file = root / part_path(Path(path).relative_to(root).as_posix())
+            with Image.open(file) as image:
+                masks[i] = np.asarray(image.resize((width, height), Image.Resampling.NEAREST))
+        except (OSError, ValueError):
+            raise InputError(
+                f"there is no part map of {path}: only the synthetic people have them (reidkit data synthetic)."
+            ) from None
+    return torch.from_numpy(masks)
 
 
 def load(
@@ -311,6 +337,38 @@ def mix(
     below = labels[other]
     chosen = torch.where(lower, below, labels).masked_fill(~(upper | lower | (labels == below)), -1)
     return torch.where(above[:, None, :, None], images, images[other]), chosen
+
+
+def paste(
+    images: Tensor, labels: Tensor, parts: Tensor, things: Sequence[int], probability: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Bags and hats of some people on others: what a thing's part map holds, cut out and put in the same place.
+
+    Copy-paste (Ghiasi et al. 2021) with the labels of people: who gets a handbag has a handbag. The few who wear a
+    thing lend it to everybody, so that a network cannot know the thing by its owner.
+
+    Args:
+        images: (B, 3, H, W). labels: (B, T) int64, 1 for who has the thing. parts: (B, H, W), the part of each pixel.
+        things: the T tasks' numbers among the parts, 0 for a task that is no thing.
+        probability: of each image to be given one of the things, each as likely, from an image of the batch that
+            shows it (0.5 % of its pixels); nothing where nobody shows it.
+    Returns:
+        images (B, 3, H, W) and labels (B, T).
+    """
+    asked = [(t, part) for t, part in enumerate(things) if part]
+    if not asked:
+        return images, labels
+    task, number = torch.tensor(asked, device=images.device).T  # (K,) each
+    seen = torch.stack([(parts == part).float().mean((1, 2)) for part in number], 1) >= 0.005  # (B, K)
+    b = len(images)
+    given = torch.rand(b, generator=generator).to(images.device) < probability
+    thing = torch.randint(len(asked), (b,), generator=generator).to(images.device)
+    chance = torch.rand(b, b, generator=generator).to(images.device)
+    owner = (chance * seen.T[thing]).argmax(1)  # one of those who show it, at random
+    given &= seen.any(0)[thing]
+    inside = given[:, None, None] & (parts[owner] == number[thing][:, None, None])  # (B, H, W)
+    now = given[:, None] & (torch.arange(labels.shape[1], device=images.device) == task[thing][:, None])  # (B, T)
+    return torch.where(inside[:, None], images[owner], images), labels.masked_fill(now, 1)
 
 
 # --- samplers: one epoch as a list of index arrays, decided before it starts ---------------------------------

@@ -449,6 +449,12 @@ def learns_attributes(recipe: Recipe) -> bool:
     return bool(asks and asks(options_of(recipe)))
 
 
+def needs_parts(recipe: Recipe) -> bool:
+    """Whether a training by this recipe reads the part maps of its images."""
+    asks = getattr(system_of(recipe.system), "needs_parts", None)
+    return bool(asks and asks(options_of(recipe)))
+
+
 def ready(recipe: Recipe, train: ImageSet, validation: ImageSet | None) -> None:
     """InputError unless the images carry what the recipe's system learns from."""
     system = system_of(recipe.system)
@@ -456,6 +462,8 @@ def ready(recipe: Recipe, train: ImageSet, validation: ImageSet | None) -> None:
         raise InputError(
             f"{recipe.system} learns attributes and these images have none: give `load` the attributes of the people."
         )
+    if needs_parts(recipe) and train.parts is None:
+        raise InputError("paste cuts things out by part maps and these images have none: set paste=0, see course.sets.")
     if recipe.validation and validation is None:
         raise InputError(f"validation is {recipe.validation} and no validation images were given: see course.sets.")
     if validation is not None and not getattr(system, "VALIDATES", False):

@@ -9,9 +9,11 @@ from typing import Any
 
 import fakes
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from reidkit import course
 from reidkit.attributes import MARKET, read_attributes
@@ -73,6 +75,24 @@ def test_systems_without_attributes_or_validation_get_neither(images: pd.DataFra
     bare = read_images("market1501", fakes.market(tmp_path / "market"))
     with pytest.raises(InputError, match=r"no market_attribute\.mat"):
         course.sets(replace(OWN, dataset="market1501"), bare)
+
+
+def test_part_maps_come_where_a_recipe_cuts_by_them(images: pd.DataFrame) -> None:
+    own, root = replace(OWN, options={"paste": 0.5}), Path(images.attrs["root"])
+    with pytest.raises(InputError, match=r"there is no part map of .*: only the synthetic people have them"):
+        course.sets(own, images)
+    (root / "parts" / "bounding_box_train").mkdir(parents=True)
+    for number, path in enumerate(images.loc[images["split"] == "train", "path"]):
+        whole = Image.new("L", (64, 128), number)
+        whole.save(root / "parts" / "bounding_box_train" / f"{Path(path).stem}.png")
+    train, validation = course.sets(own, images)
+    order = images.loc[images["split"] == "train", "path"].tolist()
+    expected = [order.index(path) for path in train.table["path"]]
+    assert train.parts is not None and train.parts.shape == (len(train), 32, 16)
+    assert train.parts.flatten(1).tolist() == [[number] * 512 for number in expected]
+    assert validation is not None and validation.parts is None and course.sets(OWN, images)[0].parts is None
+    batch = train.batch(np.array([2, 0]))
+    assert torch.equal(batch["parts"], train.parts[[2, 0]])
 
 
 def test_what_sets_gives_can_be_trained_on(

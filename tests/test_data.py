@@ -27,6 +27,7 @@ from reidkit.data import (
     load,
     mix,
     oversample,
+    paste,
     pk_batches,
     recolour,
     rotate,
@@ -282,6 +283,37 @@ def test_mix_is_a_slow_cut_whose_labels_stand_where_they_are_seen() -> None:
     same = mix(images, labels, torch.tensor(places), 0.0, seeded())
     assert torch.equal(same[0], images) and torch.equal(same[1], labels)
     assert mix(images[:3], labels[:3, :0], torch.empty(0, 2), 1.0, seeded())[1].shape == (3, 0)
+
+
+def test_paste_is_a_slow_cutting_out_whose_labels_say_what_was_given() -> None:
+    b, things = 300, [0, 7, 3]  # the second task is part 7, the third part 3
+    images = torch.arange(b)[:, None, None, None].expand(b, 3, 10, 8)  # a colour a person
+    draw = np.random.default_rng(0)
+    parts = torch.from_numpy(draw.choice([0, 1, 9], (b, 10, 8)).astype(np.uint8))
+    parts[40:70, 2:4], parts[60:90, 5:7, 1:3] = 3, 7  # thirty show each, ten of them both
+    labels = torch.from_numpy(draw.integers(-1, 1, (b, 3)))
+    labels[40:70, 2], labels[60:90, 1] = 1, 1
+    own, said = paste(images, labels, parts, things, 0.6, seeded())
+    given: Counter[int] = Counter()
+    owners = set()
+    for i in range(b):
+        others = own[i, 0][own[i, 0] != i].unique().tolist()
+        changed = [t for t in range(3) if said[i, t] != labels[i, t]]
+        assert len(others) <= 1 and len(changed) <= 1
+        for owner in others:
+            (part,) = parts[owner][own[i, 0] == owner].unique().tolist()  # one thing
+            assert torch.equal(own[i], torch.where(parts[owner] == part, images[owner], images[i]))  # all of it
+            assert said[i, things.index(part)] == 1 and changed in ([], [things.index(part)])
+            given[part] += 1
+            owners.add(owner)
+        assert others or not changed
+    assert 0.5 * b < given.total() < 0.7 * b and min(given[3], given[7]) > 0.4 * given.total() and len(owners) > 40
+    assert own.shape == images.shape and (said[:, 0] == labels[:, 0]).all()
+    nobody = paste(images, labels, torch.zeros_like(parts), things, 1.0, seeded())
+    no_thing = paste(images, labels, parts, [0, 0, 0], 1.0, seeded())
+    never = paste(images, labels, parts, things, 0.0, seeded())
+    for same in (nobody, no_thing, never):
+        assert torch.equal(same[0], images) and torch.equal(same[1], labels)
 
 
 # --- imbalance ---

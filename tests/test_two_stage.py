@@ -21,6 +21,7 @@ from reidkit.features import answer, describe
 from reidkit.images import InputError
 from reidkit.losses import KINDS, task_losses
 from reidkit.metrics import attribute_scores
+from reidkit.synthetic import PARTS
 from reidkit.systems import two_stage
 from reidkit.systems.two_stage import Network, Options, Output, objective, striped, watch
 from reidkit.train import Run, fit, load_or_fit, load_run, new_network, recipe
@@ -379,6 +380,28 @@ def test_the_loop_trains_on_invented_people(monkeypatch: pytest.MonkeyPatch) -> 
     assert [x.shape for x in network.answer(images().to(next(network.parameters())))] == [(6, 3), (6, 2)]  # type: ignore[operator]
 
 
+def test_things_are_pasted_where_the_part_maps_have_them() -> None:
+    tasks = (replace(PEOPLE.tasks[0], name="age"), replace(COLOURS, name="handbag", classes=("no", "yes")))
+    batch = PEOPLE.batch(np.arange(18)) | {"attributes": torch.zeros(18, 2, dtype=torch.long)}
+    parts = torch.zeros(18, *batch["image"].shape[2:], dtype=torch.uint8)
+    parts[3, 5:9, 2:6], batch["attributes"][3, 1] = PARTS["handbag"], 1
+    parts[4, 5:9, 2:6] = PARTS["upper"]  # no thing
+    own = two_stage.invent(batch | {"parts": parts}, tasks, Options(paste=1.0), torch.Generator().manual_seed(0))
+    expected = batch["image"].clone()
+    expected[:, :, 5:9, 2:6] = batch["image"][3, :, 5:9, 2:6]
+    assert torch.equal(own["image"], expected) and own["attributes"].tolist() == [[0, 1]] * 18
+
+
+@pytest.mark.usefixtures("tiny")
+def test_pasting_without_part_maps_is_refused() -> None:
+    own = recipe("two_stage", epochs=1, batch=12, validation=0, patience=0, paste=0.5, **SMALL)
+    with pytest.raises(InputError, match="these images have none: set paste=0"):
+        fit(own, PEOPLE, progress=False)
+    parts = torch.zeros(len(PEOPLE), *PEOPLE.pixels.shape[2:], dtype=torch.uint8)
+    _, history = fit(own, replace(PEOPLE, parts=parts), progress=False)
+    assert np.isfinite(history.table).all(axis=None)
+
+
 # --- options and recipes ---
 
 
@@ -396,6 +419,8 @@ def test_the_loop_trains_on_invented_people(monkeypatch: pytest.MonkeyPatch) -> 
         ({"jitter": float("nan")}, "jitter is nan"),
         ({"stage": "identity", "mix": 0.5}, "are of the attribute stage"),
         ({"stage": "identity", "bands": 2}, "are of the attribute stage"),
+        ({"paste": 2.0}, "paste is 2.0"),
+        ({"stage": "identity", "paste": 0.5}, "are of the attribute stage"),
         ({"dimensions": 0}, "dimensions must be at least 1"),
         ({"margin": 0.0}, "margin above 0"),
         ({"margin": float("nan")}, "margin above 0"),

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..attributes import Task, spans
+from ..attributes import THINGS, Task, spans
 from ..backbones import Backbone
-from ..data import Batch, Targets, jitter, mix, recolour
+from ..data import Batch, Targets, jitter, mix, paste, recolour
 from ..images import InputError
 from ..losses import KINDS, adjust, class_weights, task_losses, triplet
+from ..synthetic import PARTS
 
 STAGES = ("attributes", "identity")
 LOSSES = (*KINDS, "adjusted")  # the paper's four, and cross-entropy on logits adjusted by the classes' frequency
@@ -38,6 +39,7 @@ class Options:
     jitter: float = 0.0  # of each channel's light in training, as a share
     recolour: float = 0.0  # probability of channels in another order; what was asked of colours becomes unknown
     mix: float = 0.0  # probability, twice, that an image is another person's from a random row down
+    paste: float = 0.0  # probability of a bag or a hat of another image of the batch; needs part maps
     dimensions: int = 128  # of the second stage's embedding
     margin: float = 1.0  # of the triplet loss, a squared distance
 
@@ -49,12 +51,12 @@ class Options:
             raise InputError(f"dropout is {self.dropout}: give a share from 0 to below 1.")
         if self.bands < 1:
             raise InputError(f"bands is {self.bands}: give at least 1.")
-        for name in ("jitter", "recolour", "mix"):
+        for name in ("jitter", "recolour", "mix", "paste"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}: give a number from 0 to 1.")
-        if self.stage == "identity" and (self.recolour or self.mix or self.bands > 1):
+        if self.stage == "identity" and (self.recolour or self.mix or self.paste or self.bands > 1):
             raise InputError(
-                "recolour, mix and bands are of the attribute stage: leave them out of the identity stage."
+                "recolour, mix, paste and bands are of the attribute stage: leave them out of the identity stage."
             )
         if self.dimensions < 1 or not self.margin > 0 or not self.gamma >= 0:
             raise InputError("dimensions must be at least 1, margin above 0 and gamma not negative.")
@@ -63,6 +65,11 @@ class Options:
 def learns_attributes(options: Options) -> bool:
     """The first stage does."""
     return options.stage == "attributes"
+
+
+def needs_parts(options: Options) -> bool:
+    """Where things are cut out by their part maps."""
+    return options.paste > 0
 
 
 @dataclass
@@ -138,6 +145,9 @@ def invent(batch: Batch, tasks: Sequence[Task], options: Options, generator: tor
     images, labels = batch["image"], batch["attributes"]
     if options.jitter:  # first, so that what is put together was seen in different light
         images = jitter(images, options.jitter, generator)
+    if options.paste:
+        things = [PARTS[task.name] if task.name in THINGS else 0 for task in tasks]
+        images, labels = paste(images, labels, batch["parts"], things, options.paste, generator)
     if options.recolour:
         coloured = torch.tensor([len(task.columns) > 1 for task in tasks])
         images, labels = recolour(images, labels, coloured, options.recolour, generator)
