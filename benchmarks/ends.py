@@ -1,0 +1,42 @@
+"""Where trainings of paper 004's recipes ended: losses and codes in the last epoch of each run.
+
+    python benchmarks/ends.py runs/inherent_code-pku-* --epochs 60
+
+The runs are those of the `set1,set2,set3` line in `benchmarks/scores.py`. Writes figures/inherent_code-ends.csv.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from reidkit import course
+from reidkit.report import variant_of
+from reidkit.train import Recipe, write
+
+WATCHED = ["identity", "compact", "scatter", "length", "to_centre"]
+
+
+def main(
+    runs: Annotated[list[Path], typer.Argument()],
+    epochs: Annotated[int, typer.Option()],
+    variants: Annotated[str, typer.Option()] = "set1,set2,set3",
+) -> None:
+    rows = []
+    for folder in runs:
+        plan = Recipe.from_json((folder / "recipe.json").read_text())
+        variant = variant_of(plan)
+        if plan.epochs == epochs and variant in variants.split(","):
+            last = pd.read_csv(folder / "history.csv").iloc[-1]
+            rows.append({"system": variant, "fold": plan.fold, "seed": plan.seed, **last, "epoch": int(last["epoch"])})
+    columns = ["system", "fold", "seed", "epoch", *WATCHED]
+    table = pd.DataFrame(rows).reindex(columns=columns).sort_values(columns[:3], ignore_index=True).round(4)
+    write(course.home() / "figures" / "inherent_code-ends.csv", lambda path: table.to_csv(path, index=False))
+    print(table.to_string(index=False))
+
+
+if __name__ == "__main__":
+    typer.run(main)
