@@ -35,8 +35,9 @@ from reidkit.synthetic import PARTS
 from reidkit.train import load_or_fit, needs_parts, recipe, write
 
 OWN: dict[str, Any] = {
-    "last_stride": 1, "epochs": 14, "batch": 48, "validation": 0, "patience": 0, "schedule": "cosine", "rotate": 0.0,
-    "erase": 0.3, "loss": "adjusted", "bands": 6, "jitter": 0.3, "recolour": 0.3, "mix": 0.35,
+    "last_stride": 1, "epochs": 20, "batch": 48, "validation": 0, "patience": 0, "schedule": "cosine", "rotate": 0.0,
+    "erase": 0.3, "loss": "adjusted", "tau": 0.5, "bands": 6, "jitter": 0.3, "recolour": 0.3, "mix": 0.35, "paste": 0.8,
+    "parts": 4.0,
 }  # fmt: skip
 
 

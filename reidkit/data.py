@@ -232,39 +232,61 @@ def unstandardise(images: Tensor) -> Tensor:
 # --- augmentation: whole batches, every random number from the generator given, so that a seed is enough -----
 
 
+def layered(batch: Batch) -> Tensor:
+    """The images of a batch, and its part maps as a fourth layer where it has any: (B, 3 or 4, H, W) uint8."""
+    return torch.cat([batch["image"], batch["parts"][:, None]], 1) if "parts" in batch else batch["image"]
+
+
+def parted(batch: Batch, layers: Tensor) -> Batch:
+    """The batch with other layers, back from `layered`."""
+    return {**batch, "image": layers[:, :3]} | ({"parts": layers[:, 3]} if "parts" in batch else {})
+
+
 def flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirror each image with probability 1/2, (B, 3, H, W)."""
+    """Mirror each image with probability 1/2, (B, C, H, W)."""
     mirror = torch.rand(len(images), generator=generator).to(images.device) < 0.5
     return torch.where(mirror[:, None, None, None], images.flip(3), images)
 
 
 def shift(images: Tensor, pad: int, generator: torch.Generator) -> Tensor:
-    """Pad by `pad` black pixels on every side and crop back at a random place, (B, 3, H, W)."""
-    b, _, h, w = images.shape
+    """Pad by `pad` black pixels on every side and crop back at a random place, (B, C, H, W)."""
+    b, c, h, w = images.shape
     padded = F.pad(images, (pad, pad, pad, pad))
     top, left = torch.randint(0, 2 * pad + 1, (2, b, 1), generator=generator).to(images.device)
     rows = (top + torch.arange(h, device=images.device))[:, None, :, None]  # (B, 1, H, 1)
     columns = (left + torch.arange(w, device=images.device))[:, None, None, :]  # (B, 1, 1, W)
     sample = torch.arange(b, device=images.device)[:, None, None, None]
-    channel = torch.arange(3, device=images.device)[None, :, None, None]
+    channel = torch.arange(c, device=images.device)[None, :, None, None]
     return padded[sample, channel, rows, columns]
 
 
 def rotate(images: Tensor, degrees: float, generator: torch.Generator) -> Tensor:
-    """Turn each image about its centre by up to `degrees` either way, bilinear, edges repeated, (B, 3, H, W)."""
+    """Turn each image about its centre by up to `degrees` either way, edges repeated, (B, C, H, W).
+
+    The three colours are bilinear; further layers, part maps, take the nearest pixel.
+    """
     b, _, h, w = images.shape
     angle = ((torch.rand(b, generator=generator) * 2 - 1) * math.radians(degrees)).to(images.device)
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     # grid coordinates run from -1 to 1 on both sides, so the rotation carries the ratio of the sides
     theta = torch.stack([cos, -sin * h / w, zero, sin * w / h, cos, zero], 1).view(b, 2, 3)
     grid = F.affine_grid(theta, [b, 3, h, w], align_corners=False)
-    turned = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+
+    def turn(layers: Tensor, mode: str) -> Tensor:
+        return F.grid_sample(layers.float(), grid, mode, padding_mode="border", align_corners=False)
+
+    turned = turn(images[:, :3], "bilinear")
+    if images.shape[1] > 3:
+        turned = torch.cat([turned, turn(images[:, 3:], "nearest")], 1)
     return turned.round().to(images.dtype) if images.dtype == torch.uint8 else turned
 
 
 def erase(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Random erasing (Zhong et al. 2020): a rectangle of 2 to 40 % of the area becomes the mean colour."""
-    b, _, h, w = images.shape
+    """Random erasing (Zhong et al. 2020): a rectangle of 2 to 40 % of the area becomes the mean colour.
+
+    Further layers, part maps, are background there.
+    """
+    b, c, h, w = images.shape
     u = torch.rand(5, b, generator=generator).to(images.device)
     area = (0.02 + 0.38 * u[1]) * h * w
     ratio = torch.exp(math.log(0.3) + (math.log(3.33) - math.log(0.3)) * u[2])
@@ -275,8 +297,8 @@ def erase(images: Tensor, probability: float, generator: torch.Generator) -> Ten
     inside = (y >= top[:, None, None]) & (y < (top + high)[:, None, None])
     inside = inside & (x >= left[:, None, None]) & (x < (left + wide)[:, None, None])
     inside = inside & (u[0] < probability)[:, None, None]  # (B, H, W)
-    mean = (torch.tensor(MEAN, device=images.device) * 255).to(images.dtype)[:, None, None]
-    return torch.where(inside[:, None], mean, images)
+    mean = torch.tensor([255 * value for value in MEAN] + [0] * (c - 3), device=images.device).to(images.dtype)
+    return torch.where(inside[:, None], mean[:, None, None], images)
 
 
 def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
@@ -322,10 +344,10 @@ def mix(
     so seen on everybody, and a network that knows its people by heart is wrong about them.
 
     Args:
-        images: (B, 3, H, W). labels: (B, T) int64, -1 for missing. spans: (T, 2), where each task is decided, from
+        images: (B, C, H, W). labels: (B, T) int64, -1 for missing. spans: (T, 2), where each task is decided, from
             0, the image's upper rim, to 1, its lower rim. probability: of each image to be cut.
     Returns:
-        images (B, 3, H, W) and labels (B, T).
+        images (B, C, H, W) and labels (B, T).
     """
     b, _, h, _ = images.shape
     cut = torch.rand(b, generator=generator) < probability
@@ -348,12 +370,12 @@ def paste(
     thing lend it to everybody, so that a network cannot know the thing by its owner.
 
     Args:
-        images: (B, 3, H, W). labels: (B, T) int64, 1 for who has the thing. parts: (B, H, W), the part of each pixel.
+        images: (B, C, H, W). labels: (B, T) int64, 1 for who has the thing. parts: (B, H, W), the part of each pixel.
         things: the T tasks' numbers among the parts, 0 for a task that is no thing.
         probability: of each image to be given one of the things, each as likely, from an image of the batch that
             shows it (0.5 % of its pixels); nothing where nobody shows it.
     Returns:
-        images (B, 3, H, W) and labels (B, T).
+        images (B, C, H, W) and labels (B, T).
     """
     asked = [(t, part) for t, part in enumerate(things) if part]
     if not asked:

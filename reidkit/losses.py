@@ -79,22 +79,23 @@ def focal(logits: Tensor, label: Tensor, *, gamma: float = 2.0, weight: Tensor |
     return missed**gamma * cross_entropy(logits, label, weight=weight)
 
 
-def adjust(logits: Tensor, weight: Tensor) -> Tensor:
+def adjust(logits: Tensor, weight: Tensor, tau: float = 1.0) -> Tensor:
     """Logits as the loss of a training sees them, lower for rare classes by the logarithm of their weight.
 
-        f_c - log w_c = f_c + log prior_c + const.
+        f_c - tau log w_c = f_c + tau log prior_c + const.
 
     Logit adjustment (Menon et al. 2021, "Long-tail learning via logit adjustment", equation 10): with cross-entropy
-    on these, the plain logits answer as if all classes were equally common. Where every training image is answered
-    well, a weighted loss has no effect any more; this still asks for a larger margin of rare classes.
+    on these, the plain logits answer as if all classes were equally common (tau = 1) or half-way to it (1/2). Where
+    every training image is answered well, a weighted loss has no effect any more; this still asks for a larger
+    margin of rare classes.
 
     Args:
         logits: (B, C). weight: (C,), inverse frequencies up to a factor; 0, a class that never occurs, counts as
-            the commonest.
+            the commonest. tau: strength, 0 for none.
     """
     commonest = torch.where(weight > 0, weight, weight.max()).min()
     known = torch.where(weight > 0, weight, commonest).clamp(min=1e-12)  # none at all: a task that is never asked
-    return at_least_float32(logits) - known.log()
+    return at_least_float32(logits) - tau * known.log()
 
 
 def class_weights(
@@ -183,6 +184,25 @@ def sigmoid_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     logits = at_least_float32(logits)
     loss = F.binary_cross_entropy_with_logits(logits, target.clamp(min=0).to(logits), reduction="none")  # (B, A)
     return loss.masked_fill(target < 0, 0).sum(1)
+
+
+def part_presence(logits: Tensor, parts: Tensor) -> Tensor:
+    """Which parts of a body stand at each place of a map: binary cross-entropy, averaged over places, a sum over parts.
+
+    A part stands at a place when it covers 3 % of the place's cell. In a part that n_p of the batch's n places show,
+    yes weighs sqrt(n / n_p), between 1.4 and 22: a bag is at few places.
+
+    Args:
+        logits: (B, P, h, w), a map for each part. parts: (B, H, W), the part of each pixel, numbers below P.
+    Returns:
+        (B,) in nats.
+    """
+    logits = at_least_float32(logits)
+    each = F.one_hot(parts.long(), logits.shape[1]).movedim(3, 1).to(logits)  # (B, P, H, W)
+    seen = (F.adaptive_avg_pool2d(each, (logits.shape[2], logits.shape[3])) >= 0.03).to(logits)  # (B, P, h, w)
+    weight = seen.mean((0, 2, 3)).clamp(0.002, 0.5).rsqrt()[:, None, None]
+    loss = F.binary_cross_entropy_with_logits(logits, seen, pos_weight=weight, reduction="none")
+    return loss.mean((2, 3)).sum(1)
 
 
 def uncertain(loss: Tensor, log_variance: Tensor) -> Tensor:

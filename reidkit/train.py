@@ -37,6 +37,8 @@ from .data import (
     Targets,
     erase,
     flip,
+    layered,
+    parted,
     pk_batches,
     rotate,
     shift,
@@ -325,17 +327,19 @@ def colour_groups(recipe: Recipe, images: ImageSet) -> np.ndarray | None:
     return KMeans(k, n_init=1, random_state=recipe.seed).fit_predict(colours.numpy())
 
 
-def augment(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """A batch as the recipe distorts it, uint8 (B, 3, H, W) in and standardised floats out."""
+def augment(batch: Batch, recipe: Recipe, generator: torch.Generator) -> Batch:
+    """A batch as the recipe distorts it: images uint8 in and standardised floats out, part maps moved along."""
+    layers = layered(batch)
     if recipe.rotate:
-        images = rotate(images, recipe.rotate, generator)
+        layers = rotate(layers, recipe.rotate, generator)
     if recipe.flip:
-        images = flip(images, generator)
+        layers = flip(layers, generator)
     if recipe.pad:
-        images = shift(images, recipe.pad, generator)
+        layers = shift(layers, recipe.pad, generator)
     if recipe.erase:
-        images = erase(images, recipe.erase, generator)
-    return standardise(images)
+        layers = erase(layers, recipe.erase, generator)
+    batch = parted(batch, layers)
+    return {**batch, "image": standardise(batch["image"])}
 
 
 @dataclass
@@ -406,7 +410,7 @@ def fit(
             batch: Batch = fabric.to_device(train.batch(index))
             if hasattr(system, "invent"):
                 batch = system.invent(batch, train.tasks, options, generator)
-            batch["image"] = augment(batch["image"], recipe, generator)
+            batch = augment(batch, recipe, generator)
             call(network, "before_step", fabric, train)
             output = model(batch["image"])
             losses = system.objective(output, batch, options)

@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 from ..attributes import THINGS, Task, spans
 from ..backbones import Backbone
-from ..data import Batch, Targets, jitter, mix, paste, recolour
+from ..data import Batch, Targets, jitter, layered, mix, parted, paste, recolour
 from ..images import InputError
-from ..losses import KINDS, adjust, class_weights, task_losses, triplet
+from ..losses import KINDS, adjust, class_weights, part_presence, task_losses, triplet
 from ..synthetic import PARTS
 
 STAGES = ("attributes", "identity")
@@ -34,12 +34,14 @@ class Options:
     stage: str = "attributes"  # or "identity"
     loss: str = "cross_entropy"  # of the first stage: one of LOSSES
     gamma: float = 2.0  # of the focal losses
+    tau: float = 1.0  # strength of the adjusted loss
     dropout: float = 0.5  # before each task's classifier
     bands: int = 1  # stripes across the body, from head to foot, that the first stage pools each by itself
     jitter: float = 0.0  # of each channel's light in training, as a share
     recolour: float = 0.0  # probability of channels in another order; what was asked of colours becomes unknown
     mix: float = 0.0  # probability, twice, that an image is another person's from a random row down
     paste: float = 0.0  # probability of a bag or a hat of another image of the batch; needs part maps
+    parts: float = 0.0  # weight of being asked which parts of the body stand where; needs part maps
     dimensions: int = 128  # of the second stage's embedding
     margin: float = 1.0  # of the triplet loss, a squared distance
 
@@ -54,12 +56,14 @@ class Options:
         for name in ("jitter", "recolour", "mix", "paste"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}: give a number from 0 to 1.")
-        if self.stage == "identity" and (self.recolour or self.mix or self.paste or self.bands > 1):
+        if self.stage == "identity" and (self.recolour or self.mix or self.paste or self.parts or self.bands > 1):
             raise InputError(
-                "recolour, mix, paste and bands are of the attribute stage: leave them out of the identity stage."
+                "recolour, mix, paste, parts and bands are of the attribute stage: leave them out of the identity one."
             )
-        if self.dimensions < 1 or not self.margin > 0 or not self.gamma >= 0:
-            raise InputError("dimensions must be at least 1, margin above 0 and gamma not negative.")
+        if not self.parts >= 0:
+            raise InputError(f"parts is {self.parts}: give a weight, 0 for none.")
+        if self.dimensions < 1 or not self.margin > 0 or not self.gamma >= 0 or not self.tau >= 0:
+            raise InputError("dimensions must be at least 1, margin above 0, gamma and tau not negative.")
 
 
 def learns_attributes(options: Options) -> bool:
@@ -68,8 +72,8 @@ def learns_attributes(options: Options) -> bool:
 
 
 def needs_parts(options: Options) -> bool:
-    """Where things are cut out by their part maps."""
-    return options.paste > 0
+    """Where things are cut out by their part maps, or the maps are asked for."""
+    return options.paste > 0 or options.parts > 0
 
 
 @dataclass
@@ -79,6 +83,7 @@ class Output:
     embedding: Tensor  # (B, D) what is ranked: the pooled feature, or the second stage's embedding
     logits: dict[str, Tensor] = field(default_factory=dict)  # (B, classes) by the name of the task
     weights: list[Tensor] = field(default_factory=list)  # (classes,) a task: inverse frequency in the training fold
+    places: Tensor | None = None  # (B, PARTS, h, w) logits of each part at each place, where they are asked for
 
 
 class Network(nn.Module):
@@ -97,6 +102,8 @@ class Network(nn.Module):
             nn.Sequential(nn.Dropout(options.dropout), nn.Linear(z * options.bands, len(task.classes)))
             for task in targets.tasks
         )
+        if options.parts:
+            self.places = nn.Conv2d(z, len(PARTS), 1)
         # a class that nobody of the fold has is never a label there, so its weight is never used: 0 says so
         for i, weights in enumerate(class_weights(targets.counts, targets.tasks, absent=0.0)):
             # over the number of classes that occur: a weighted task then speaks as loud as a plain one on average,
@@ -106,10 +113,11 @@ class Network(nn.Module):
     def forward(self, images: Tensor) -> Output:
         if self.options.stage == "identity":
             return Output(self.embed(F.relu(self.backbone(images).mean((2, 3)))))
-        feature = striped(self.backbone(images), self.options.bands).mean((2, 3))
+        features = self.backbone(images)
+        feature = striped(features, self.options.bands).mean((2, 3))
         weights = [self.get_buffer(f"weights{i}") for i in range(len(self.heads))]
         logits = {name: head(feature) for name, head in zip(self.tasks, self.heads, strict=True)}
-        return Output(feature, logits, weights)
+        return Output(feature, logits, weights, self.places(features) if self.options.parts else None)
 
     def describe(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to descriptors (B, D)."""
@@ -145,26 +153,27 @@ def invent(batch: Batch, tasks: Sequence[Task], options: Options, generator: tor
     images, labels = batch["image"], batch["attributes"]
     if options.jitter:  # first, so that what is put together was seen in different light
         images = jitter(images, options.jitter, generator)
-    if options.paste:
-        things = [PARTS[task.name] if task.name in THINGS else 0 for task in tasks]
-        images, labels = paste(images, labels, batch["parts"], things, options.paste, generator)
     if options.recolour:
         coloured = torch.tensor([len(task.columns) > 1 for task in tasks])
         images, labels = recolour(images, labels, coloured, options.recolour, generator)
+    layers = layered({**batch, "image": images})  # what is put together takes its part maps along
+    if options.paste:
+        things = [PARTS[task.name] if task.name in THINGS else 0 for task in tasks]
+        layers, labels = paste(layers, labels, batch["parts"], things, options.paste, generator)
     if options.mix:
         for _ in range(2):  # head, middle and legs may be of three people
-            images, labels = mix(images, labels, torch.tensor(spans(tasks)), options.mix, generator)
-    return {**batch, "image": images, "attributes": labels}
+            layers, labels = mix(layers, labels, torch.tensor(spans(tasks)), options.mix, generator)
+    return {**parted(batch, layers), "attributes": labels}
 
 
 def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dict[str, Tensor]:
-    """One loss a task, by its name; or the triplet loss of a batch of anchors, positives and negatives."""
+    """One loss a task, by its name, and that of the parts; or the triplet loss of anchors, positives and negatives."""
     if options.stage == "identity":
         anchor, positive, negative = output.embedding.chunk(3)
         return {"triplet": triplet(anchor, positive, negative, margin=options.margin).mean()}
     logits, kind = list(output.logits.values()), options.loss
     if kind == "adjusted":
-        logits, kind = [adjust(x, w) for x, w in zip(logits, output.weights, strict=True)], "cross_entropy"
+        logits, kind = [adjust(x, w, options.tau) for x, w in zip(logits, output.weights, strict=True)], "cross_entropy"
     losses = task_losses(
         logits,
         batch["attributes"],
@@ -172,7 +181,10 @@ def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dic
         weights=output.weights,
         gamma=options.gamma,
     )
-    return dict(zip(output.logits, losses, strict=True))
+    named = dict(zip(output.logits, losses, strict=True))
+    if output.places is not None and "parts" in batch:  # people held out have none
+        named["parts"] = options.parts * part_presence(output.places, batch["parts"]).mean()
+    return named
 
 
 @torch.no_grad()
