@@ -5,9 +5,10 @@
 The first stage of `two_stage` on all training people, 96 x 48, one training for all tasks; measured on images of the
 test people (junk and distractors left out): macro F1 of always answering with the class that is commonest among the
 training images, of answering yes where the part map shows the thing (hats and bags), of the network, and its gain over
-the first. Five people wear a hat and ten long sleeves, and a network from
-random weights knows them by heart instead of what they wear; so it is trained on people there are not: lower parts of
-one below upper parts of another, colours exchanged, rare ones more often, and it pools the body in stripes.
+the first. Five people wear a hat and ten long sleeves, and a network from random weights knows them by heart instead
+of what they wear. So it is trained on people there are not (lower parts of one below upper parts of another, bags and
+hats of some on others, colours exchanged, rare ones more often), is asked at every place of its map which parts of
+the body stand there, and pools the body in stripes. `--set parts=0 --set paste=0` leaves the part maps out.
 Each seed has a data set of its own, other people in other clothes, and trains with that seed.
 Writes figures/learnable.csv: means over the seeds and the gain of each.
 """
@@ -25,7 +26,7 @@ import typer
 
 from reidkit import course, synthetic
 from reidkit.attention import VISIBLE
-from reidkit.attributes import read_attributes
+from reidkit.attributes import THINGS, read_attributes
 from reidkit.cli import setting
 from reidkit.data import load, oversample, part_masks
 from reidkit.features import answer
@@ -66,7 +67,7 @@ def measure(profile: str, seed: int, changes: dict[str, Any]) -> pd.DataFrame:
     }
     scores = {name: attribute_scores(test.attributes.numpy(), said, run.tasks) for name, said in answers.items()}
     table = pd.DataFrame({name: score["macro_f1"] for name, score in scores.items()})
-    table["part map"] = table["part map"].where(table.index.isin(PARTS))
+    table["part map"] = table["part map"].where(table.index.isin(THINGS))
     table["gain"] = table["network"] - table["commonest"]
     table["accuracy"] = scores["network"]["accuracy"]
     return table
@@ -87,7 +88,7 @@ def main(
     print(f"synthetic, {profile}, {seeds} seeds, {platform.machine()}, {torch.get_num_threads()} threads; percent")
     print("| task | " + " | ".join(table.columns) + " |\n|---|" + "---|" * len(table.columns))
     for name, row in table.iterrows():
-        print(f"| {name} | " + " | ".join(str(value) for value in row) + " |")
+        print(f"| {name} | " + " | ".join("" if np.isnan(value) else str(value) for value in row) + " |")
 
 
 if __name__ == "__main__":

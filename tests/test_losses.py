@@ -35,6 +35,7 @@ from reidkit.losses import (
     half_gaps,
     hardest_pairs,
     pairwise_distance,
+    part_presence,
     scatter,
     sigmoid_cross_entropy,
     task_losses,
@@ -606,9 +607,35 @@ def test_adjusted_logits_answer_as_if_classes_were_equally_common() -> None:
     plain = adjust(torch.zeros(1, 3), weight).softmax(1)
     torch.testing.assert_close(plain, counts[None] / 100)
     torch.testing.assert_close(adjust(torch.zeros(1, 3), 7 * weight).softmax(1), plain)  # up to a factor
+    half = adjust(torch.zeros(1, 3), weight, 0.5).softmax(1)
+    torch.testing.assert_close(half, (counts.sqrt() / counts.sqrt().sum())[None])
+    assert torch.equal(adjust(own.detach(), weight, 0.0), own.detach())
 
 
 def test_adjusted_logits_of_classes_that_never_occur_are_finite() -> None:
     own = adjust(torch.zeros(2, 3, dtype=torch.bfloat16), torch.tensor([0.0, 2.0, 8.0]))
     assert own.dtype == torch.float32 and torch.allclose(own[:, 0], own[:, 1]) and (own[:, 2] < own[:, 1]).all()
     assert torch.isfinite(adjust(torch.zeros(2, 3), torch.zeros(3))).all()
+
+
+@pytest.mark.parametrize("size", [(4, 2), (3, 5), (1, 1)], ids=str)
+def test_part_presence_is_a_slow_look_at_every_place(size: tuple[int, int]) -> None:
+    draw, (h, w), (height, width) = np.random.default_rng(0), size, (16, 10)
+    parts = draw.choice(4, (5, height, width), p=[0.7, 0.24, 0.05, 0.01])  # of five parts one is never seen
+    logits = draw.normal(size=(5, 5, h, w))
+    seen = np.zeros_like(logits)
+    for n, p, y, x in np.ndindex(*logits.shape):  # the cells torch pools: from floor to ceiling of the borders
+        top, bottom = y * height // h, -(-(y + 1) * height // h)
+        left, right = x * width // w, -(-(x + 1) * width // w)
+        seen[n, p, y, x] = (parts[n, top:bottom, left:right] == p).mean() >= 0.03
+    expected = np.zeros(5)
+    for n, p, y, x in np.ndindex(*logits.shape):
+        weight = 1 / np.sqrt(np.clip(seen[:, p].mean(), 0.002, 0.5))
+        yes = 1 / (1 + np.exp(-logits[n, p, y, x]))
+        expected[n] -= (weight * np.log(yes) if seen[n, p, y, x] else np.log(1 - yes)) / (h * w)
+    x = torch.tensor(logits, requires_grad=True)
+    loss = part_presence(x, torch.from_numpy(parts.astype(np.uint8)))
+    torch.testing.assert_close(loss, torch.from_numpy(expected))
+    loss.sum().backward()
+    assert x.grad is not None and x.grad.isfinite().all() and 0 < seen[:, 1:].mean() < 1
+    assert part_presence(x.detach().bfloat16(), torch.from_numpy(parts)).dtype == torch.float32

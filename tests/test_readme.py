@@ -164,3 +164,13 @@ def test_the_table_of_attention_is_that_of_the_file() -> None:
     assert len(rows) == 10
     for task, *cells in rows:
         assert cells == [f"{means[task, method.lower()]:.1f}" for method in head[1:]], task
+
+
+def test_what_is_learnable_is_that_of_the_file() -> None:
+    block = re.search(r"^\| macro F1 .*\n\|-.*\n((?:\|.*\n)+)", TEXT, re.M)
+    assert block
+    shown = [[cell.strip() for cell in line.strip()[1:-1].split("|")] for line in block[1].splitlines()]
+    table = pd.read_csv(ROOT / "figures" / "learnable.csv", index_col="task", dtype=str, keep_default_na=False)
+    columns = ["commonest", "part map", "network", "gain", "gain 0", "gain 1", "gain 2"]
+    assert shown == [[task, *row] for task, row in zip(table.index, table[columns].to_numpy(), strict=True)][:-1]
+    assert len(shown) == 12 and table["gain"].astype(float).min() > 10  # as the text below it says

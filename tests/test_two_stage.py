@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from reidkit import train
 from reidkit.attributes import Task
-from reidkit.data import Targets, class_counts, jitter, mix, recolour, triplet_batches
+from reidkit.data import Targets, class_counts, jitter, mix, recolour, standardise, triplet_batches
 from reidkit.features import answer, describe
 from reidkit.images import InputError
 from reidkit.losses import KINDS, task_losses
@@ -393,6 +393,36 @@ def test_things_are_pasted_where_the_part_maps_have_them() -> None:
 
 
 @pytest.mark.usefixtures("tiny")
+def test_a_network_learns_which_parts_stand_where() -> None:
+    """White above black: where a place of the map looks at white it is to say hair, else shoes."""
+    pixels = torch.zeros_like(PEOPLE.pixels)
+    parts = torch.full((len(PEOPLE), *pixels.shape[2:]), PARTS["shoes"], dtype=torch.uint8)
+    draw = np.random.default_rng(0).integers(8, pixels.shape[2] - 8, len(PEOPLE))
+    for n, row in enumerate(draw):
+        pixels[n, :, :row], parts[n, :row] = 255, PARTS["hair"]
+    people = replace(PEOPLE, pixels=pixels, parts=parts)
+    own = recipe("two_stage", epochs=40, batch=12, validation=0, patience=0, parts=2.0, mix=0.3, lr=0.03, **SMALL)
+    network, history = fit(own, people, progress=False)
+    loss = history.table["parts"]
+    assert loss.iloc[-1] < 0.5 * loss.iloc[0]
+    image = torch.zeros(1, 3, *pixels.shape[2:], dtype=torch.uint8)
+    image[:, :, : image.shape[2] // 2] = 255
+    device = next(network.parameters()).device
+    places = network(standardise(image).to(device)).places[0].float().cpu()
+    upper, lower = places[:, : places.shape[1] // 2].mean((1, 2)), places[:, -(places.shape[1] // 2) :].mean((1, 2))
+    assert upper[PARTS["hair"]] > lower[PARTS["hair"]] and upper[PARTS["shoes"]] < lower[PARTS["shoes"]]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_what_is_put_together_takes_its_part_map_along() -> None:
+    batch = PEOPLE.batch(np.arange(18))
+    batch["parts"] = (batch["image"][:, 0] % 11).clone()  # a part for every colour
+    tasks = (PEOPLE.tasks[0], replace(COLOURS, name="handbag", classes=("no", "yes")))
+    own = two_stage.invent(batch, tasks, Options(paste=0.5, mix=0.7, parts=1.0), torch.Generator().manual_seed(0))
+    assert torch.equal(own["parts"], own["image"][:, 0] % 11) and not torch.equal(own["image"], batch["image"])
+
+
+@pytest.mark.usefixtures("tiny")
 def test_pasting_without_part_maps_is_refused() -> None:
     own = recipe("two_stage", epochs=1, batch=12, validation=0, patience=0, paste=0.5, **SMALL)
     with pytest.raises(InputError, match="these images have none: set paste=0"):
@@ -420,12 +450,16 @@ def test_pasting_without_part_maps_is_refused() -> None:
         ({"stage": "identity", "mix": 0.5}, "are of the attribute stage"),
         ({"stage": "identity", "bands": 2}, "are of the attribute stage"),
         ({"paste": 2.0}, "paste is 2.0"),
+        ({"parts": -1.0}, "parts is -1.0: give a weight"),
+        ({"parts": float("nan")}, "parts is nan"),
+        ({"tau": -1.0}, "gamma and tau not negative"),
+        ({"stage": "identity", "parts": 1.0}, "are of the attribute stage"),
         ({"stage": "identity", "paste": 0.5}, "are of the attribute stage"),
         ({"dimensions": 0}, "dimensions must be at least 1"),
         ({"margin": 0.0}, "margin above 0"),
         ({"margin": float("nan")}, "margin above 0"),
-        ({"gamma": -1.0}, "gamma not negative"),
-        ({"gamma": float("nan")}, "gamma not negative"),
+        ({"gamma": -1.0}, "gamma and tau not negative"),
+        ({"gamma": float("nan")}, "gamma and tau not negative"),
     ],
     ids=str,
 )
