@@ -424,9 +424,10 @@ def test_what_is_put_together_takes_its_part_map_along() -> None:
 
 @pytest.mark.usefixtures("tiny")
 def test_pasting_without_part_maps_is_refused() -> None:
-    own = recipe("two_stage", epochs=1, batch=12, validation=0, patience=0, paste=0.5, **SMALL)
-    with pytest.raises(InputError, match="these images have none: set paste=0"):
-        fit(own, PEOPLE, progress=False)
+    for options in ({"parts": 1.0}, {"paste": 0.5}):
+        own = recipe("two_stage", epochs=1, batch=12, validation=0, patience=0, **options, **SMALL)
+        with pytest.raises(InputError, match="these images have none: set both to 0"):
+            fit(own, PEOPLE, progress=False)
     parts = torch.zeros(len(PEOPLE), *PEOPLE.pixels.shape[2:], dtype=torch.uint8)
     _, history = fit(own, replace(PEOPLE, parts=parts), progress=False)
     assert np.isfinite(history.table).all(axis=None)
