@@ -8,15 +8,17 @@ training images, of answering yes where the part map shows the thing (hats and b
 the first. Five people wear a hat and ten long sleeves, and a network from random weights knows them by heart instead
 of what they wear. So it is trained on people there are not (lower parts of one below upper parts of another, bags and
 hats of some on others, colours exchanged, rare ones more often), is asked at every place of its map which parts of
-the body stand there, and pools the body in stripes. `--set parts=0 --set paste=0` leaves the part maps out.
+the body stand there, and pools the body in stripes. Without the part maps:
+
+    python benchmarks/learnable.py --out learnable-pixels --set paste=0 --set parts=0 --set tau=1 --set epochs=14
+
 Each seed has a data set of its own, other people in other clothes, and trains with that seed.
-Writes figures/learnable.csv: means over the seeds and the gain of each.
+Writes figures/learnable.csv (or OUT.csv): means over the seeds and the gain of each.
 """
 
 from __future__ import annotations
 
 import platform
-from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -52,9 +54,7 @@ def measure(profile: str, seed: int, changes: dict[str, Any]) -> pd.DataFrame:
     size = (plan.height, plan.width)
     rows = images[images["split"] == "train"]
     common = [np.argmax(counts) for counts in load(rows, *size, attributes=attributes).targets.counts]
-    rows = oversample(rows, attributes)
-    parts = part_masks(rows, *size) if needs_parts(plan) else None
-    train = replace(load(rows, *size, attributes=attributes), parts=parts)
+    train = load(oversample(rows, attributes), *size, attributes=attributes, parts=needs_parts(plan))
     run = load_or_fit(plan, train, runs=course.runs_folder())
     people = images[images["split"].isin(["query", "gallery"]) & is_person(images)]
     test = load(people, *size, attributes=attributes)
@@ -77,6 +77,7 @@ def main(
     profile: Annotated[str, typer.Option()] = "quick",
     seeds: Annotated[int, typer.Option()] = 3,
     settings: Annotated[list[str] | None, typer.Option("--set")] = None,
+    name_out: Annotated[str, typer.Option("--out")] = "learnable",
 ) -> None:
     changes = dict(setting(text) for text in settings or [])
     tables = [measure(profile, seed, changes) for seed in range(seeds)]
@@ -84,7 +85,7 @@ def main(
     for seed, one in enumerate(tables):
         table[f"gain {seed}"] = one["gain"]
     table = table.round(1)
-    write(course.home() / "figures" / "learnable.csv", lambda path: table.to_csv(path))
+    write(course.home() / "figures" / f"{name_out}.csv", lambda path: table.to_csv(path))
     print(f"synthetic, {profile}, {seeds} seeds, {platform.machine()}, {torch.get_num_threads()} threads; percent")
     print("| task | " + " | ".join(table.columns) + " |\n|---|" + "---|" * len(table.columns))
     for name, row in table.iterrows():

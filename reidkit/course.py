@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from . import claims, synthetic
 from .attributes import Attributes, read_attributes
-from .data import ImageSet, load, part_masks
+from .data import ImageSet, load
 from .features import answer, stamp
 from .images import CARDS, InputError, check, default_root, is_person, read_images, validation_fold
 from .metrics import Scores, attribute_scores
@@ -127,9 +127,8 @@ def sets(
         images = validation_fold(images, recipe.validation, recipe.seed)
 
     def decoded(split: str) -> ImageSet:
-        rows, size = images[images["split"] == split], (recipe.height, recipe.width)
-        parts = part_masks(rows, *size) if needs_parts(recipe) and split == "train" else None
-        return replace(load(rows, *size, attributes=attributes, progress=progress), parts=parts)
+        rows, parts = images[images["split"] == split], needs_parts(recipe) and split == "train"
+        return load(rows, recipe.height, recipe.width, attributes=attributes, parts=parts, progress=progress)
 
     return decoded("train"), decoded("val") if recipe.validation else None
 

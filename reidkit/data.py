@@ -190,6 +190,7 @@ def load(
     *,
     attributes: Attributes | None = None,
     people: tuple[int, ...] | None = None,
+    parts: bool = False,
     progress: bool = False,
 ) -> ImageSet:
     """Decode the images of a table into an ImageSet.
@@ -199,8 +200,9 @@ def load(
         height, width: pixels.
         attributes: joined by pid; none gives T = 0.
         people: pids of the labels in order; by default the table's own, sorted, junk and distractors left out.
+        parts: with the part maps of synthetic people.
     Raises:
-        InputError: an empty table, images that cannot be read.
+        InputError: an empty table, images that cannot be read, no part maps where they are asked for.
     """
     if table.empty:
         raise InputError("the table of images is empty: look at the split asked for and at `reidkit data check`.")
@@ -214,7 +216,8 @@ def load(
     tasks = attributes.of(pids) if attributes is not None else np.empty((len(pids), 0), dtype=np.int64)
     pixels = decode(table["path"], height, width, progress=progress)
     asked = attributes.schema.tasks if attributes is not None else ()
-    return ImageSet(table.reset_index(drop=True), pixels, label, torch.tensor(tasks), people, asked)
+    masks = part_masks(table, height, width) if parts else None
+    return ImageSet(table.reset_index(drop=True), pixels, label, torch.tensor(tasks), people, asked, masks)
 
 
 def standardise(images: Tensor) -> Tensor:

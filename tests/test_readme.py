@@ -174,3 +174,5 @@ def test_what_is_learnable_is_that_of_the_file() -> None:
     columns = ["commonest", "part map", "network", "gain", "gain 0", "gain 1", "gain 2"]
     assert shown == [[task, *row] for task, row in zip(table.index, table[columns].to_numpy(), strict=True)][:-1]
     assert len(shown) == 12 and table["gain"].astype(float).min() > 10  # as the text below it says
+    without = pd.read_csv(ROOT / "figures" / "learnable-pixels.csv", index_col="task", dtype=str)["gain"]
+    assert f"the gain is {without['up']} on sleeves, {without['handbag']} on handbags, {without['age']} on age" in TEXT

@@ -613,6 +613,17 @@ def test_a_resumed_run_ends_with_the_very_bits(
     assert [p.name for p in tmp_path.iterdir()] == ["run"] and not (run.folder / "checkpoint.pt").exists()
 
 
+def test_epochs_of_no_time_leave_no_notes(
+    undisturbed: train.Run, people: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, written = train.write, []
+    monkeypatch.setattr(train, "write", lambda path, how: (written.append(path.name), real(path, how)))
+    for every, notes in ((1e9, 0), (0, SHORT.epochs)):
+        monkeypatch.setattr(train, "EVERY", every)
+        run = load_or_fit(SHORT, people, folder=tmp_path / str(notes), progress=False, say=lambda _: None)
+        assert written.count("checkpoint.pt") == notes and equal_weights(run.folder, undisturbed.folder)
+
+
 def test_another_recipe_is_refused_and_what_it_began_is_dropped(
     undisturbed: train.Run, people: ImageSet, tmp_path: Path
 ) -> None:
