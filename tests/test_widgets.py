@@ -185,7 +185,9 @@ def test_random_draws_among_them(browser: Browser) -> None:
     browser.camera.value = 1
     seen = set()
     for _ in range(60):
+        before = browser.query.value
         browser.random.click()
+        assert browser.query.value != before
         seen.add(browser.query.value)
         assert "camera 1" in browser.status.value
     assert len(seen) > 3
@@ -545,10 +547,10 @@ def test_every_attribute_has_its_map(table: pd.DataFrame, run: Run, tmp_path: Pa
         browser.method.value = method
         heat = attribute_maps(run.network, pixels, "shirt", method)[0].numpy()
         np.testing.assert_allclose(browser.pictures[1].astype(int), view.overlaid(browser.pictures[0], heat), atol=1)
-    before = browser.grid.value
     for _ in range(20):
+        before = browser.image.value, browser.grid.value
         browser.random.click()
-    assert browser.grid.value != before and not browser.message.value
+        assert browser.image.value != before[0] and browser.grid.value != before[1] and not browser.message.value
     assert len([axes for axes in browser.figure().axes if axes.images]) == 4
     browser.save.click()
     assert len(list(tmp_path.iterdir())) == 2

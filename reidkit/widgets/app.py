@@ -10,6 +10,7 @@ from typing import Any
 
 import ipywidgets as ipw
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
@@ -34,6 +35,11 @@ def column(title: str, *parts: ipw.Widget) -> ipw.VBox:
     """Controls under a heading."""
     heading = ipw.HTML(f'<div class="reidkit"><b>{title}</b></div>')
     return ipw.VBox([heading, *parts], layout=ipw.Layout(margin="4px 14px 4px 0", width="262px"))
+
+
+def another(now: int, n: int) -> int:
+    """One of the numbers 1 to n at random, never the present one where there are others."""
+    return (now + int(np.random.default_rng().integers(n - 1))) % n + 1 if n > 1 else 1
 
 
 def row(*parts: ipw.Widget) -> ipw.HBox:

@@ -43,7 +43,7 @@ from ..ranking import (
 from ..search import rerank
 from ..train import Run
 from . import view
-from .app import App, column, control, folder_of, nameless, opened, pixels_of, row, split_of
+from .app import App, another, column, control, folder_of, nameless, opened, pixels_of, row, split_of
 
 SAMPLE = 100  # queries from which the range of distances is read
 MERGED, ANY = "all (merged)", "any"
@@ -443,10 +443,9 @@ class Browser(App):
             self.pick.value = 0
 
     def _draw(self, _: Any) -> None:
-        """A random one of the queries under the slider."""
-        place = int(np.random.default_rng().integers(len(self._listed))) + 1 if len(self._listed) else 1
+        """Another one of the queries under the slider, at random."""
         with self.silently():
-            self.query.value = place
+            self.query.value = another(self.query.value, len(self._listed))
         self._query_chosen(None)
 
     def _uploaded(self, _: Any) -> None:

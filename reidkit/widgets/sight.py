@@ -30,7 +30,7 @@ from ..images import InputError
 from ..synthetic import PARTS
 from ..train import Run
 from . import view
-from .app import App, control, folder_of, opened, pixels_of, row
+from .app import App, another, control, folder_of, opened, pixels_of, row
 
 
 class AttentionBrowser(App):
@@ -63,7 +63,7 @@ class AttentionBrowser(App):
             self.refresh()
 
     def _draw(self, _: object) -> None:
-        self.image.value = int(np.random.default_rng().integers(len(self.images))) + 1
+        self.image.value = another(self.image.value, len(self.images))
 
     def refresh(self) -> None:
         """Ask the network and show where it looked; what was shown stays until then."""
