@@ -22,7 +22,6 @@ import typer
 from scores import images_of, numbers
 
 from reidkit import course
-from reidkit.attributes import VIPER19, read_attributes
 from reidkit.cli import setting
 from reidkit.data import load
 from reidkit.features import answer
@@ -36,9 +35,7 @@ from reidkit.train import load_or_fit, recipe, write
 def measure(images: pd.DataFrame, kind: str, changes: dict[str, str], **known: object) -> pd.DataFrame:
     """Train (or load) one loss; a row a split and task."""
     plan = recipe("two_stage", variant=kind, **{**known, **changes})  # type: ignore[arg-type]
-    attributes = read_attributes(plan.dataset, images.attrs["root"], fold=plan.fold)
-    if plan.dataset == "viper":
-        attributes = attributes.only(VIPER19)
+    attributes = course.labels_for(plan, images)
     train, validation = course.sets(plan, images, attributes)
     run = load_or_fit(plan, train, validation, runs=course.runs_folder())
     people = images[images["split"].isin(["query", "gallery"]) & is_person(images)]

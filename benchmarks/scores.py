@@ -6,8 +6,9 @@ r"""Measured scores of the systems on one data set, over splits and seeds: what 
         --set epochs=15 --set instances=2
     python benchmarks/scores.py pku --root DIR --folds 0,1,2 --systems set1,set2,set3,triplet18,triplet50 \
         --profile paper --set pretrained=none --set epochs=60 --out inherent_code-pku
-    python benchmarks/scores.py towncentre --root DIR --folds 0,1 --set epochs=15 --out sharenet-towncentre \
-        --systems histogram,triplet-alexnet,sharenet-5,sharenet-6,sharenet-7
+    python benchmarks/scores.py towncentre --root DIR --folds 0,1,2,3,4 --set epochs=6 --set reduction=sum \
+        --set mining=curriculum --set random_epochs=4 --out sharenet-towncentre \
+        --systems histogram,triplet-alexnet,sharenet-7
 
 Every row goes to figures/scores-DATASET.csv (or figures/OUT.csv) as soon as it is measured; finished runs are not
 trained again. For `synthetic` the seed is that of the people as well as of the training: other people, other weights.
@@ -31,7 +32,7 @@ from reidkit import course, synthetic
 from reidkit.cli import setting
 from reidkit.features import Features, features_of
 from reidkit.images import read_images
-from reidkit.metrics import score
+from reidkit.metrics import measured_row, score
 from reidkit.systems import inherent_code, sharenet
 from reidkit.train import load_or_fit, recipe, write
 
@@ -66,8 +67,7 @@ def measure(images: pd.DataFrame, system: str, changes: dict[str, Any], **known:
     run = load_or_fit(plan, train, runs=course.runs_folder())
     minutes = run.history["seconds"].sum() / 60 if len(run.history) else (time.perf_counter() - started) / 60
     query, gallery = (features_of(run, images, split) for split in ("query", "gallery"))
-    scores = score(query, gallery, plan.metric)
-    found = {"mAP": scores.mAP, "rank1": scores.rank1, "rank10": scores.at(10)}
+    found: dict[str, Any] = measured_row(query, gallery, plan.metric)
     if plan.dataset == "towncentre":
         found["rank1_far"] = score(query, far_from(query, gallery), plan.metric).rank1
     answers = course.attribute_table(run, images)
@@ -122,7 +122,7 @@ def main(
 
 def summary(table: pd.DataFrame) -> str:
     """A Markdown table, a row a system: mean and sample standard deviation over folds and seeds."""
-    shown = [c for c in ("mAP", "rank1", "rank10", "rank1_far", "accuracy", "macro_f1") if c in table]
+    shown = [c for c in ("mAP", "rank1", "rank10", "rank1_far", "reranked_mAP", "accuracy", "macro_f1") if c in table]
     lines = [f"| system | n | {' | '.join(shown)} | minutes |", "|---" * (3 + len(shown)) + "|"]
     for name, part in table.groupby("system", sort=False):
         means, spread = part.mean(numeric_only=True), part.std(numeric_only=True).fillna(0)  # of n - 1

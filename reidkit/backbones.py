@@ -17,6 +17,9 @@ from .images import InputError
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 BACKBONES = ("alexnet", *RESNETS)
+# What torchvision publishes: the first weights, which the papers of 2017 to 2020 started from; and later ones of another
+# training, which transfer otherwise
+PUBLISHED = {"torchvision": "IMAGENET1K_V1", "torchvision-v2": "IMAGENET1K_V2"}
 SMALL = 24  # places of a map, up to which a CPU multiplies bf16 windows sooner than it convolves them
 
 
@@ -77,8 +80,9 @@ def build(name: str = "resnet18", pretrained: str = "none", last_stride: int = 2
 
     Args:
         name: one of BACKBONES.
-        pretrained: "none" for random weights; "torchvision" for its ImageNet weights (downloaded once by
-            torchvision, which checks their hash); or the path of a local .safetensors or .pth file of the same
+        pretrained: "none" for random weights; "torchvision" for its first ImageNet weights, those that papers of 2017
+            to 2020 started from, "torchvision-v2" for its second (downloaded once by torchvision, which checks their
+            hash); or the path of a local .safetensors or .pth file of the same
             network; or the folder of a finished run, whose backbone is taken over.
         last_stride: stride of a ResNet's last stage; 1 doubles the map's height and width (Sun et al. 2018).
     Raises:
@@ -93,7 +97,7 @@ def build(name: str = "resnet18", pretrained: str = "none", last_stride: int = 2
         if isinstance(module, nn.Conv2d):
             module.__class__ = Convolution  # all of these are square, without groups or holes
     folder = Path(pretrained).expanduser()
-    of_run = pretrained not in ("none", "torchvision") and folder.is_dir()
+    of_run = pretrained not in ("none", *PUBLISHED) and folder.is_dir()
     if pretrained != "none" and not of_run:
         network.load_state_dict(weights(name, pretrained), strict=True)
     if name == "alexnet":
@@ -146,10 +150,13 @@ def open_last_stage(layer4: nn.Module) -> None:
 
 
 def weights(name: str, source: str) -> dict[str, Tensor]:
-    """The state dict of torchvision's network `name`, from torchvision or from a local file."""
-    if source == "torchvision":
+    """The state dict of torchvision's network `name`: one of PUBLISHED, or a local file."""
+    if source in PUBLISHED:
+        there = models.get_model_weights(name).__members__
+        if PUBLISHED[source] not in there:
+            raise InputError(f"torchvision has no second ImageNet weights of {name}: give pretrained='torchvision'.")
         try:
-            state = models.get_model_weights(name).DEFAULT.get_state_dict(progress=True, check_hash=True)
+            state = there[PUBLISHED[source]].get_state_dict(progress=True, check_hash=True)
         except (URLError, OSError, RuntimeError) as error:
             cache = Path(os.environ.get("TORCH_HOME", "~/.cache/torch")) / "hub" / "checkpoints"
             raise InputError(
@@ -161,8 +168,8 @@ def weights(name: str, source: str) -> dict[str, Tensor]:
     path = Path(source).expanduser()
     if not path.is_file():
         raise InputError(
-            f"pretrained weights {str(path)!r} are not there: give 'none', 'torchvision' or the path of an existing "
-            ".safetensors or .pth file."
+            f"pretrained weights {str(path)!r} are not there: give 'none', 'torchvision', 'torchvision-v2' or the path of an "
+            "existing .safetensors or .pth file."
         )
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)

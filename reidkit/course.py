@@ -18,7 +18,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from . import claims, synthetic
-from .attributes import Attributes, read_attributes
+from .attributes import VIPER19, Attributes, read_attributes
 from .data import ImageSet, load
 from .features import answer, stamp
 from .images import CARDS, InputError, check, default_root, is_person, read_images, validation_fold
@@ -106,6 +106,16 @@ def attributes_of(images: pd.DataFrame, profile: str = "quick") -> tuple[Attribu
     return read_attributes("synthetic", images.attrs["root"]), images
 
 
+def labels_for(recipe: Recipe, images: pd.DataFrame) -> Attributes:
+    """The attributes that a recipe's system is asked about: a data set's own; of VIPeR's, the nineteen of paper 003.
+
+    Raises:
+        InputError: a data set without attributes.
+    """
+    attributes = read_attributes(recipe.dataset, images.attrs["root"], fold=recipe.fold)
+    return attributes.only(VIPER19) if recipe.dataset == "viper" else attributes
+
+
 def sets(
     recipe: Recipe,
     images: pd.DataFrame,
@@ -122,7 +132,7 @@ def sets(
         InputError: a system that learns attributes on a data set without, one that needs part maps on real people.
     """
     if attributes is None and learns_attributes(recipe):
-        attributes = read_attributes(recipe.dataset, images.attrs["root"], fold=recipe.fold)
+        attributes = labels_for(recipe, images)
     if recipe.validation:
         images = validation_fold(images, recipe.validation, recipe.seed)
 

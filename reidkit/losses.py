@@ -15,7 +15,8 @@ from .attributes import Task
 from .images import InputError, nearest
 
 KINDS = ("cross_entropy", "weighted", "focal", "alpha_focal")
-MINING = ("hard", "all")
+MINING = ("hard", "hard4", "random4", "all")
+REDUCTIONS = ("mean", "sum")
 DISTANCES = ("euclidean", "sqeuclidean", "cosine")
 
 
@@ -288,31 +289,67 @@ def batch_hard_triplet(embedding: Tensor, label: Tensor, *, margin: float | None
 
 
 def batch_triplets(
-    embedding: Tensor, label: Tensor, *, margin: float, mining: str = "hard", distance: str = "cosine"
+    embedding: Tensor,
+    label: Tensor,
+    *,
+    margin: float,
+    mining: str = "hard",
+    distance: str = "cosine",
+    reduction: str = "mean",
 ) -> Tensor:
-    """Triplet loss over many triplets of a batch: the mean over those of each anchor.
+    """Triplet loss over many triplets of a batch.
 
-        L_a = 1/N_a sum_(p, n) max(0, margin + D(a, p) - D(a, n)),   N_a = number of these (p, n)
+        L_a = sum_(p, n) max(0, margin + D(a, p) - D(a, n)),   divided by N_a, the number of these (p, n), for the mean
 
-    mining "hard": every positive p of the anchor, each with the anchor's nearest n of another person; "all": every
-    p with every n. Paper 000, section II, whose formula lacks the hinge; `batch_hard_triplet` has one p an anchor.
+    Paper 000, section II, whose formula lacks the hinge; `batch_hard_triplet` has one p an anchor. Every positive p of
+    the anchor is taken, with these n of other people:
+
+        hard     the anchor's nearest
+        hard4    the four nearest, those of highest loss (Wang and Gupta 2015, the reference of paper 000)
+        random4  four drawn at random, from torch's own generator (the first epochs of that reference)
+        all      each
+
     A triplet that is already kept apart counts in N_a with 0: the loss falls to 0 as the batch is learnt.
 
     Args:
-        embedding: (B, D). label: (B,) int64. margin: in units of the distance. mining: one of `MINING`; "all" holds
-            B^3 numbers a few times over, 8 MB each for B = 128. distance: one of `DISTANCES`.
+        embedding: (B, D).
+        label: (B,) int64.
+        margin: in units of the distance.
+        mining: one of `MINING`; "all" holds B^3 numbers a few times over, 8 MB each for B = 128.
+        distance: one of `DISTANCES`.
+        reduction: over the triplets of an anchor, one of `REDUCTIONS`.
     Returns:
         (B,); 0 for an anchor that has no positive or no negative in the batch.
     """
     _check_known(mining, MINING, "mining")
+    _check_known(reduction, REDUCTIONS, "reduction")
     apart = pairwise_distance(embedding, distance=distance)  # (B, B)
     positive, negative = _pairs(label)
     to_negative = apart.masked_fill(~negative, torch.inf)  # (B, B)
     if mining == "hard":
         to_negative, negative = to_negative.amin(1, keepdim=True), negative.any(1, keepdim=True)  # (B, 1)
-    valid = positive[:, :, None] & negative[:, None]  # (B, B, B or 1)
+    elif mining != "all":
+        # NaN first: a training that diverged must show
+        by = torch.rand_like(apart) if mining == "random4" else apart.detach().nan_to_num(-torch.inf)
+        order = by.masked_fill(~negative, torch.inf).topk(min(4, len(label)), largest=False).indices  # (B, 4)
+        to_negative, negative = to_negative.gather(1, order), negative.gather(1, order)
+    valid = positive[:, :, None] & negative[:, None]  # (B, B, 1, 4 or B)
     loss = F.relu(margin + apart[:, :, None] - to_negative[:, None]).masked_fill(~valid, 0)
-    return loss.sum((1, 2)) / valid.sum((1, 2)).clamp(min=1)
+    total = loss.sum((1, 2))
+    return total if reduction == "sum" else total / valid.sum((1, 2)).clamp(min=1)
+
+
+def count_triplets(label: Tensor, mining: str = "hard") -> Tensor:
+    """How many triplets `batch_triplets` makes of a batch, a number of no dimension.
+
+    Args:
+        label: (B,) int64.
+        mining: one of `MINING`.
+    """
+    _check_known(mining, MINING, "mining")
+    positive, negative = (pairs.sum(1) for pairs in _pairs(label))  # (B,)
+    most = {"hard": 1, "hard4": 4, "random4": 4, "all": len(label)}[mining]
+    return (positive * negative.clamp(max=most)).sum()
 
 
 def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, *, margin: float = 1.0) -> Tensor:

@@ -226,6 +226,26 @@ def score(
     return evaluate_distance(distance, **labels, metric=f"{metric}, re-ranked")
 
 
+PLACES = (1, 5, 10, 20)  # of the CMC curve, in every measured row
+RERANKED = "reranked_"  # how the columns of re-ranked scores begin
+
+
+def measured_row(query: Features, gallery: Features, metric: str = "euclidean") -> dict[str, float]:
+    """What every measured table holds of a retrieval, in percent: `score` in both forms of AP, as it is and re-ranked.
+
+    Returns:
+        mAP (form "precision"), mAP_trapezoid, rank1, rank5, rank10, rank20; and the same after RERANKED.
+    """
+    labels = labels_of(query, gallery) | {"rule": gallery.table.attrs["rule"]}
+    apart = pairwise(query.descriptor, gallery.descriptor, metric)
+    row: dict[str, float] = {}
+    for start, distance in (("", apart), (RERANKED, rerank(query.descriptor, gallery.descriptor, metric=metric))):
+        one, other = (evaluate_distance(distance, **labels, ap=ap) for ap in AP_FORMS)
+        row |= {f"{start}mAP": one.mAP, f"{start}mAP_trapezoid": other.mAP}
+        row |= {f"{start}rank{k}": one.at(k) for k in PLACES}
+    return row
+
+
 def places_of(parts: Iterable[tuple[slice, np.ndarray]], labels: Labels, rule: str) -> list[np.ndarray]:
     """Places of the matches of every query, an array (M,) each, from blocks of distances as `ranking.blocks` gives."""
     pairs = labels.pairs(rule)

@@ -66,7 +66,7 @@ class Recipe:
     profile: str = "quick"
     seed: int = 0
     backbone: str = "resnet18"
-    pretrained: str = "none"  # "none", "torchvision" or the path of a file
+    pretrained: str = "none"  # "none", "torchvision" (the papers' ImageNet weights), "torchvision-v2", a file or a run
     last_stride: int = 1  # of a ResNet (Sun et al. 2018)
     height: int = 128  # pixels
     width: int = 64  # pixels
@@ -267,19 +267,15 @@ def new_network(recipe: Recipe, targets: Targets) -> nn.Module:
 
 
 def new_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
-    """Adam or SGD; the backbone may learn at a share of the rate, and knows it as `scale`."""
-    backbone = {id(p) for name, p in network.named_parameters() if name.startswith("backbone.")}
-    groups = [
-        {
-            "params": [p for p in network.parameters() if p.requires_grad and id(p) not in backbone],
-            "scale": 1.0,
-        },
-        {
-            "params": [p for p in network.parameters() if p.requires_grad and id(p) in backbone],
-            "scale": recipe.backbone_lr,
-        },
-    ]
-    groups = [group for group in groups if group["params"]]
+    """Adam or SGD; the backbone, and what the network names in `rates`, learns at a multiple of lr, its `scale`."""
+    rates = network.rates() if hasattr(network, "rates") else {}
+    scales: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            inside = name.startswith("backbone.")
+            scale = recipe.backbone_lr if inside else rates.get(name, 1.0)
+            scales.setdefault((inside, scale), []).append(parameter)
+    groups = [{"params": scales[key], "scale": key[1]} for key in sorted(scales)]
     if recipe.optimizer == "sgd":
         momentum = recipe.momentum
         return torch.optim.SGD(

@@ -85,10 +85,11 @@ def test_descriptors_are_converted_in_pieces(
     assert kept.dtype == other.dtype == kind  # not copied whole
     parts = list(blocks(kept, other, metric))
     assert [rows.stop - rows.start for rows, _ in parts] == ([4, 4, 3] if work else [8, 3])
-    np.testing.assert_allclose(np.concatenate([d for _, d in parts]), whole, atol=1e-5)
+    # float32 rounds in shares of a number, and each processor in its own order
+    np.testing.assert_allclose(np.concatenate([d for _, d in parts]), whole, rtol=1e-5, atol=1e-5)
     for rows, values in blocks(kept, other, metric, only_order=True):
         near = whole[rows].numpy()
-        assert (np.diff(np.take_along_axis(near, np.argsort(values), 1)) > -1e-5).all()
+        assert (np.diff(np.take_along_axis(near, np.argsort(values), 1)) > -1e-5 * max(near.max(), 1)).all()
 
 
 def test_training_in_lower_precision_does_not_touch_distances() -> None:

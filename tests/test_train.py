@@ -144,12 +144,12 @@ def test_variants_are_rows_of_a_table_by_profile(monkeypatch: pytest.MonkeyPatch
     rows = SYSTEMS["two_stage"].VARIANTS["identity"]
     assert rows["quick"]["lr"] != rows["paper"]["lr"]
     for own in (quick, paper):
-        assert own.options == {"stage": "identity"} and own.negatives == "cluster"
+        assert own.options["stage"] == "identity" and own.negatives == "cluster"
         assert (own.lr, own.epochs, own.batch) == tuple(rows[own.profile][name] for name in ("lr", "epochs", "batch"))
         assert own.height == SYSTEMS["two_stage"].RECIPES[own.profile]["height"]  # what the variant leaves alone
     changed = recipe("two_stage", "paper", "identity", lr="0.5", negatives="random", margin=2)
     assert (changed.lr, changed.negatives, changed.epochs) == (0.5, "random", paper.epochs)
-    assert changed.options == {"stage": "identity", "margin": 2.0}
+    assert changed.options == {"stage": "identity", "margin": 2.0, "balance": False}
     row = {"all": {"lr": 0.1, "epochs": 99}, "quick": {"lr": 0.2}}
     monkeypatch.setitem(SYSTEMS["two_stage"].VARIANTS, "own", row)
     found = [recipe("two_stage", profile, "own") for profile in ("quick", "paper")]

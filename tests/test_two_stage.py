@@ -480,7 +480,7 @@ def test_the_paper_recipe_is_the_papers() -> None:
         assert own.patience > 0 and (own.flip, own.rotate, own.pad, own.erase) == (True, 10.0, 0, 0.0)
     assert (first.lr, first.epochs, first.negatives) == (3e-4, 15, "batch")
     assert (second.lr, second.epochs, second.negatives) == (2e-5, 10, "cluster")
-    assert train.options_of(first) == Options() == Options(stage="attributes", gamma=2.0)
+    assert train.options_of(first) == Options(balance=False) == Options(stage="attributes", gamma=2.0, balance=False)
     assert train.options_of(second).stage == "identity"
     for kind in KINDS:
         row = recipe("two_stage", "paper", kind)

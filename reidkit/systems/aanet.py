@@ -4,8 +4,11 @@
 
 Every identity head is global average pooling, Z to V channels, batch norm, ReLU, linear. The part network cuts the
 map X into six bands where its channels have their peaks; the attribute network reads a V-channel map as a whole and in
-thirds; its class activation maps, merged into one, multiply X for a last identity head. The descriptor is every
-V-vector: 1 + 6 + 4 + 1 of them.
+three regions from top to bottom; its class activation maps, merged into one, multiply X for a last identity head. The
+descriptor is every V-vector: 1 + 6 + 4 + 1 of them.
+
+The text leaves open which rows the regions have, which weights a map is drawn with, where it is drawn, and whether
+identity may change the attributes through it. Each is an option; `VARIANTS` has what was measured.
 """
 
 from __future__ import annotations
@@ -18,13 +21,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..backbones import Backbone
-from ..cams import class_map, merge
+from ..cams import class_map, contrasts, merge
 from ..data import Targets
 from ..images import InputError
 from ..losses import cross_entropy, task_losses, uncertain
 
 PARTS = 6
 REGIONS = ("global", "top", "middle", "bottom")
+# From where to where each of them reads, in twelfths of the map's height. "thirds" cuts the map evenly, and lower
+# clothes are asked where shorts are not; "body" is where the part maps of the synthetic people have what is asked.
+ROWS = {
+    "thirds": ((0, 12), (0, 4), (4, 8), (8, 12)),
+    "body": ((0, 12), (0, 6), (3, 9), (4, 12)),
+}
 REGION = {
     **dict.fromkeys(("age", "gender"), "global"),
     **dict.fromkeys(("hat", "hair", "up", "top", "upcolor"), "top"),
@@ -51,9 +60,18 @@ class Options:
     attribute: bool = True  # the attributes
     attention: bool = True  # the merged map and its identity head
     uncertainty: bool = True  # weights of the tasks learnt; else all 1
+    uncertainty_rate: float = 1.0  # learning rate of these weights, as a multiple of lr
+    regions: str = "thirds"  # a key of ROWS: the rows that top, middle and bottom read
+    contrast: bool = False  # maps of a class's row less the mean of its task's rows; else of the raw row
+    masked: bool = False  # each map only in the region that its classifier reads; else everywhere
+    detach: bool = False  # identity does not change the attributes through the map
     channels: int = 256  # V
 
     def __post_init__(self) -> None:
+        if self.regions not in ROWS:
+            raise InputError(f"regions {self.regions!r} is not known: choose one of {', '.join(ROWS)}.")
+        if not self.uncertainty_rate > 0:
+            raise InputError(f"uncertainty_rate is {self.uncertainty_rate}: give a number above 0.")
         if self.attention and not self.attribute:
             raise InputError("attention reads the maps of the attributes: give attribute=true or attention=false.")
         if self.channels < 1:
@@ -69,6 +87,17 @@ def region_of(task: str) -> str:
     """Where on the body an attribute is looked for; what is in neither benchmark nor PETA, everywhere."""
     beginnings = (region for start, region in REGION_PETA.items() if task.startswith(start))
     return REGION.get(task) or next(beginnings, "global")
+
+
+def region_rows(height: int, regions: str) -> Tensor:
+    """Which rows of a map each of REGIONS reads, (4, height) bool; a row that a border cuts is in both.
+
+    Args:
+        height: rows of the map.
+        regions: a key of ROWS.
+    """
+    row = torch.arange(height)
+    return torch.stack([(row >= a * height // 12) & (row < -(-b * height // 12)) for a, b in ROWS[regions]])
 
 
 def attended(tasks: list[str]) -> list[int]:
@@ -146,6 +175,7 @@ class Network(nn.Module):
     def __init__(self, backbone: Backbone, targets: Targets, options: Options) -> None:
         super().__init__()
         self.backbone = backbone
+        self.options = options
         asked = targets.tasks if options.attribute else ()
         self.tasks = [task.name for task in asked]
         z, v, people = backbone.channels, options.channels, targets.people
@@ -158,6 +188,14 @@ class Network(nn.Module):
         self.attention = Head(z, v, people) if options.attention and asked else None
         used = 1 + options.part + bool(asked) + (self.attention is not None)
         self.log_variance = nn.Parameter(torch.zeros(used)) if options.uncertainty else None
+
+    def rates(self) -> dict[str, float]:
+        """Parameters that learn at a multiple of lr, by name."""
+        return {"log_variance": self.options.uncertainty_rate}
+
+    def inside(self, height: int) -> Tensor:
+        """The rows of a map that each task's classifier reads, (T, height) bool."""
+        return region_rows(height, self.options.regions)[self.regions]
 
     def classifiers(self) -> list[Tensor]:
         """Weight of each task's classifier, T of (classes, V)."""
@@ -185,8 +223,8 @@ class Network(nn.Module):
         attention = None
         if self.tasks:
             features = self.reduce(x)  # (B, V, H, W)
-            thirds = F.adaptive_avg_pool2d(features, (3, 1))[..., 0].unbind(2)  # they overlap by a row where H is odd
-            regions = [features.mean((2, 3)), *thirds]
+            rows = region_rows(features.shape[2], self.options.regions)
+            regions = [features[:, :, own].mean((2, 3)) for own in rows.to(features.device)]
             vectors += regions
             answers = [layer(regions[r]) for layer, r in zip(self.answers, self.regions, strict=True)]
         if self.attention is not None:
@@ -197,10 +235,13 @@ class Network(nn.Module):
         return Output(vectors, people, answers, attention, self.log_variance)
 
     def merged(self, features: Tensor, answers: list[Tensor]) -> Tensor:
-        """The attribute attention map (B, H, W) of the classes that are chosen, in the graph."""
-        weights = self.classifiers()
-        chosen = torch.stack([weights[t][answers[t].argmax(1)] for t in attended(self.tasks)], 1)  # (B, T, V)
-        return merge(class_map(features, chosen))
+        """The attribute attention map (B, H, W) of the classes that are chosen, in the graph unless `detach`."""
+        options, tasks, weights = self.options, attended(self.tasks), self.classifiers()
+        rows = [contrasts(weight) for weight in weights] if options.contrast else weights
+        chosen = torch.stack([rows[t][answers[t].argmax(1)] for t in tasks], 1)  # (B, T, V)
+        inside = self.inside(features.shape[2])[tasks][..., None].to(features.device) if options.masked else None
+        merged = merge(class_map(features, chosen), inside)  # inside: (T, H, 1)
+        return merged.detach() if options.detach else merged
 
     def describe(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to descriptors (B, 12 V), fewer where something is switched off."""
@@ -248,26 +289,52 @@ def watch(output: Output, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return values
 
 
+MAP: dict[str, Any] = {"regions": "body", "contrast": True, "masked": True, "detach": True}
 RECIPES: dict[str, dict[str, Any]] = {
     "smoke": {
         "epochs": 2, "height": 96, "width": 32, "batch": 32, "instances": 0, "optimizer": "sgd", "lr": 0.05,
-        "pad": 0,
+        "pad": 0, **MAP,
     },
+    # Adam moves a number by about lr a step, which is too little for the weights of the tasks in so few steps
     "quick": {
         "epochs": 5, "height": 128, "width": 48, "batch": 32, "instances": 0, "lr": 3e-3, "backbone_lr": 0.3,
+        "uncertainty_rate": 10.0, **MAP,
     },
     # paper 002, section 3.5: SGD, 40 epochs, lr 0.1 for new layers and 0.01 for the backbone, x 0.1 at epoch 20
     "paper": {
         "backbone": "resnet50", "pretrained": "torchvision", "epochs": 40, "height": 384, "width": 128, "batch": 32,
         "instances": 0, "last_stride": 1, "optimizer": "sgd", "lr": 0.1, "backbone_lr": 0.1, "warmup": 0.0,
-        "schedule": "step", "milestones": (0.5,), "pad": 0,
+        "schedule": "step", "milestones": (0.5,), "pad": 0, **MAP,
     },
 }  # fmt: skip
+
+
+def _map(*switched: str) -> dict[str, dict[str, Any]]:
+    return {"all": {name: name in switched for name in ("contrast", "masked", "detach")}}
+
+
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {  # the rows of Table 3, each named after what it adds
     "global": {"all": {"part": False, "attribute": False, "attention": False, "uncertainty": False}},
     "parts": {"all": {"attribute": False, "attention": False, "uncertainty": False}},
     "attributes": {"all": {"attention": False, "uncertainty": False}},
     "uncertainty": {"all": {"attention": False}},
     "attention": {"all": {}},
+    # Tables 1 and 2: AANet-152, in batches of 24; on small images the next deeper network
+    "deeper": {
+        "smoke": {"backbone": "resnet34"},
+        "quick": {"backbone": "resnet34"},
+        "paper": {"backbone": "resnet152", "batch": 24},
+    },
+    # what the text leaves open about the map
+    "map-raw": _map(),
+    "map-contrast": _map("contrast"),
+    "map-masked": _map("masked"),
+    "map-detach": _map("detach"),
+    "map-all": _map("contrast", "masked", "detach"),
 }
-CLAIMS: tuple[str, ...] = ("attention > uncertainty > attributes > parts > global in mAP and rank-1",)
+CLAIMS: tuple[str, ...] = (
+    "attention > uncertainty > attributes > parts > global in mAP and rank-1",
+    "attention > attributes | parts | global in mAP and rank-1",
+    "attention re-ranked > attention in mAP and rank-1",
+    "deeper > attention in mAP and rank-1",
+)

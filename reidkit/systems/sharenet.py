@@ -2,8 +2,8 @@
 
     L = L_triplet + alpha L_attributes
 
-Triplets by cosine distance, each positive of an anchor with the anchor's nearest stranger in the batch; attributes as
-sigmoid cross-entropy over the binary view. `share` names the last layer that both tasks use; what comes after it is
+Triplets by cosine distance, negatives mined in the batch; attributes as sigmoid cross-entropy over the binary view.
+The paper sums both over the batch, which has many more triplets than images: `reduction`. `share` names the last layer that both tasks use; what comes after it is
 there twice, once a task. Sharenet-5, -6 and -7 share an AlexNet up to conv5, fc6 and fc7.
 """
 
@@ -17,9 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from ..backbones import Backbone
-from ..data import Targets, binary_columns, binary_labels, class_logits
+from ..data import ImageSet, Targets, binary_columns, binary_labels, class_logits
 from ..images import InputError
-from ..losses import MINING, batch_triplets, pairwise_distance, sigmoid_cross_entropy
+from ..losses import (
+    MINING,
+    REDUCTIONS,
+    batch_triplets,
+    count_triplets,
+    pairwise_distance,
+    sigmoid_cross_entropy,
+)
 
 
 @dataclass(frozen=True)
@@ -28,14 +35,21 @@ class Options:
 
     share: str = "layer4"  # the last shared layer: layer1 ... layer4 of a ResNet; conv1 ... conv5, fc6, fc7 of AlexNet
     alpha: float = 0.05  # weight of the attributes; 0 leaves their branch out: the paper's triplet baseline
-    mining: str = "hard"  # negatives of a positive pair: the anchor's nearest of the batch, or "all"
+    # negatives of a positive pair: one of losses.MINING; or "curriculum", as the paper's reference mines: "random4" for
+    # `random_epochs`, "hard4" from then on (Wang and Gupta 2015)
+    mining: str = "hard"
+    random_epochs: int = 10  # of "curriculum"
+    reduction: str = "mean"  # over triplets and over images: each its mean, or "sum", in whose ratio the paper has them
     margin: float = 0.5  # of the triplet loss, a cosine distance
     hidden: int = 0  # width of a layer with batch norm before the embedding, 0 for none (paper: 1024 on a ResNet)
     dimensions: int = 128  # of the embedding; 0: as many as training people
 
     def __post_init__(self) -> None:
-        if self.mining not in MINING:
-            raise InputError(f"mining {self.mining!r} is not known: choose one of {', '.join(MINING)}.")
+        for name, known in {"mining": (*MINING, "curriculum"), "reduction": REDUCTIONS}.items():
+            if getattr(self, name) not in known:
+                raise InputError(f"{name} {getattr(self, name)!r} is not known: choose one of {', '.join(known)}.")
+        if self.random_epochs < 0:
+            raise InputError(f"random_epochs is {self.random_epochs}: give 0 or more.")
         if not self.alpha >= 0 or not self.margin > 0:
             raise InputError(f"alpha is {self.alpha}, margin {self.margin}: give alpha 0 or more, margin above 0.")
         if self.hidden < 0 or self.dimensions < 0:
@@ -54,6 +68,7 @@ class Output:
     embedding: Tensor  # (B, D), what the triplets read and what is ranked
     logits: Tensor  # (B, A), one for each column of the binary view; A is 0 without attributes
     columns: Tensor  # (A, 2), task and class of each of them
+    mining: str = ""  # how this batch's negatives are mined: one of losses.MINING; "": as the options say
 
 
 class Flat(nn.Module):
@@ -88,6 +103,22 @@ class Network(nn.Module):
         a = len(self.columns)
         self.branch = nn.ModuleDict({name: deepcopy(self.layer(name)) for name in self.apart if a})
         self.attributes = nn.Sequential(Flat(), nn.Linear(width, a)) if a else None
+        self.options = options
+        self.epoch: Tensor | None  # the one that runs, from 1; kept with the weights, so that a resumed training knows
+        self.register_buffer("epoch", torch.zeros((), dtype=torch.long) if options.mining == "curriculum" else None)
+
+    def before_epoch(self, images: ImageSet) -> None:
+        """Count the epochs, by which the negatives are mined."""
+        del images
+        if self.epoch is not None:
+            self.epoch += 1
+
+    @property
+    def mining(self) -> str:
+        """How negatives are mined now: one of losses.MINING."""
+        if self.epoch is None:
+            return self.options.mining
+        return "random4" if int(self.epoch) <= self.options.random_epochs else "hard4"
 
     def layer(self, name: str) -> nn.Module:
         """A layer of the trunk or of the embedding's branch."""
@@ -116,7 +147,7 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Output:
         x = self.trunk(images)
-        return Output(self.embedding(x), self.yes(x), self.columns)
+        return Output(self.embedding(x), self.yes(x), self.columns, self.mining)
 
     def describe(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to embeddings (B, D)."""
@@ -142,13 +173,22 @@ class Network(nn.Module):
 
 
 def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dict[str, Tensor]:
-    """Triplets, a mean over the anchors; attributes, a sum over the columns and a mean over the images."""
-    apart = batch_triplets(output.embedding, batch["label"], margin=options.margin, mining=options.mining)
-    losses = {"triplet": apart.mean()}
+    """Triplets and attributes, the latter a sum over their columns.
+
+    With `reduction` "mean" each is a mean, over anchors and over images. With "sum" both are the paper's sums, divided
+    by the number of triplets: that leaves their ratio, and a rate means the same whatever the mining.
+    """
+    mining = output.mining or options.mining
+    apart = batch_triplets(
+        output.embedding, batch["label"], margin=options.margin, mining=mining, reduction=options.reduction
+    )
+    known = None
     if options.alpha:
-        target = binary_labels(batch["attributes"], output.columns)
-        losses["attributes"] = options.alpha * sigmoid_cross_entropy(output.logits, target).mean()
-    return losses
+        known = sigmoid_cross_entropy(output.logits, binary_labels(batch["attributes"], output.columns))
+    if options.reduction == "mean":
+        return {"triplet": apart.mean()} | ({} if known is None else {"attributes": options.alpha * known.mean()})
+    n = count_triplets(batch["label"], mining).clamp(min=1)
+    return {"triplet": apart.sum() / n} | ({} if known is None else {"attributes": options.alpha * known.sum() / n})
 
 
 @torch.no_grad()
@@ -178,7 +218,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "paper": {
         "backbone": "resnet50", "pretrained": "torchvision", "epochs": 60, "height": 256, "width": 128, "batch": 32,
         "instances": 4, "last_stride": 2, "lr": 1e-4, "weight_decay": 5e-4, "warmup": 0.0, "schedule": "step",
-        "milestones": (1 / 3, 2 / 3), "metric": "cosine", "hidden": 1024, "dimensions": 0,
+        "milestones": (1 / 3, 2 / 3), "metric": "cosine", "hidden": 1024, "dimensions": 0, "mining": "curriculum",
+        "reduction": "sum",
     },
 }  # fmt: skip
 ALEXNET_PAPER: dict[str, Any] = {  # and on an AlexNet: batch 100, lr 1e-3 divided by 10 in steps, alpha 0.01
@@ -202,5 +243,6 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
 }
 CLAIMS: tuple[str, ...] = (
     "sharenet-7 > sharenet-6 > sharenet-5 > triplet-alexnet in rank-1",
+    "sharenet-7 > triplet-alexnet in rank-1",
     "share-layer4 > share-layer3 > share-layer2 > triplet in rank-1",
 )
