@@ -17,8 +17,8 @@ from .images import InputError
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 BACKBONES = ("alexnet", *RESNETS)
-# What torchvision publishes: the first weights, which the papers of 2017 to 2020 started from; and later ones of another
-# training, which transfer otherwise
+# What torchvision publishes: the first weights, which the papers of 2017 to 2020 started from; and later ones, of
+# another training, which transfer otherwise
 PUBLISHED = {"torchvision": "IMAGENET1K_V1", "torchvision-v2": "IMAGENET1K_V2"}
 SMALL = 24  # places of a map, up to which a CPU multiplies bf16 windows sooner than it convolves them
 
@@ -168,8 +168,8 @@ def weights(name: str, source: str) -> dict[str, Tensor]:
     path = Path(source).expanduser()
     if not path.is_file():
         raise InputError(
-            f"pretrained weights {str(path)!r} are not there: give 'none', 'torchvision', 'torchvision-v2' or the path of an "
-            "existing .safetensors or .pth file."
+            f"pretrained weights {str(path)!r} are not there: give 'none', 'torchvision', 'torchvision-v2' "
+            "or the path of an existing .safetensors or .pth file."
         )
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)

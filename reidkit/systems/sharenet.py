@@ -3,8 +3,9 @@
     L = L_triplet + alpha L_attributes
 
 Triplets by cosine distance, negatives mined in the batch; attributes as sigmoid cross-entropy over the binary view.
-The paper sums both over the batch, which has many more triplets than images: `reduction`. `share` names the last layer that both tasks use; what comes after it is
-there twice, once a task. Sharenet-5, -6 and -7 share an AlexNet up to conv5, fc6 and fc7.
+The paper sums both over the batch, which has many more triplets than images: `reduction`. `share` names the last layer
+that both tasks use; what comes after it is there twice, once a task. Sharenet-5, -6 and -7 share an AlexNet up to
+conv5, fc6 and fc7.
 """
 
 from __future__ import annotations
