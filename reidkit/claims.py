@@ -2,9 +2,11 @@
 
 A claim is a sentence of a system's `CLAIMS`, "a > b > c in rank-1 and mAP": an order of rows of measured tables, and
 the metrics it is about. It is taken apart into comparisons of neighbours, from which the rest of the order follows.
-Each is answered by paired differences: both rows were measured on the same split with the same seed, so what split
-and seed do to both cancels. Splits of one data set share people and a few seeds are few: an interval says how much
-the trainings varied, not how other data would answer. And of twenty true nulls one interval leaves out 0.
+"a | b > c" puts each of two rows above a third; "a re-ranked" is the row a after re-ranking; mAP is that of the form
+"precision" (`metrics.average_precision`). Each comparison is answered by paired differences: both rows were measured on
+the same split with the same seed, so what split and seed do to both cancels. Splits of one data set share people and a
+few seeds are few: an interval says how much the trainings varied, not how other data would answer. And of twenty true
+nulls one interval leaves out 0.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ import pandas as pd
 from scipy import stats
 
 from .images import InputError
+from .metrics import RERANKED
 from .systems import SYSTEMS
 from .tables import markdown
 
@@ -39,7 +42,7 @@ class Comparison:
 
 
 def comparisons(claim: str) -> list[Comparison]:
-    """A claim as comparisons of neighbours, metric by metric.
+    """A claim as comparisons of neighbours, metric by metric; of rows that share a place, each with each.
 
     Raises:
         InputError: a sentence of another form.
@@ -48,14 +51,20 @@ def comparisons(claim: str) -> list[Comparison]:
     signs = set(re.findall(r" ([<>]) ", order))
     names = re.split(r" [<>] ", order)
     wanted = metrics.split(" and ")
-    if len(signs) != 1 or not all(names) or not set(wanted) <= set(METRICS):
+    places = [name.split(" | ") for name in names]
+    if len(signs) != 1 or not all(row for place in places for row in place) or not set(wanted) <= set(METRICS):
         raise InputError(
-            f"the claim {claim!r} cannot be read: write rows with > or < between, then ' in ' and metrics "
-            f"({', '.join(METRICS)}) with ' and ' between."
+            f"the claim {claim!r} cannot be read: write rows with > or < between (and ' | ' between rows that share a "
+            f"place), then ' in ' and metrics ({', '.join(METRICS)}) with ' and ' between."
         )
     if signs == {"<"}:
-        names.reverse()
-    return [Comparison(better, worse, metric) for metric in wanted for better, worse in pairwise(names)]
+        places.reverse()
+    return [
+        Comparison(better, worse, metric)
+        for metric in wanted
+        for above, below in pairwise(places)
+        for better, worse in product(above, below)
+    ]
 
 
 def measured(folder: Path | str) -> pd.DataFrame:
@@ -80,6 +89,10 @@ def measured(folder: Path | str) -> pd.DataFrame:
             twice = table.loc[table.duplicated(keys), "system"].iloc[0]
             raise InputError(f"{path} has {twice!r} twice for the same split, seed and settings: keep one of them.")
         parts.append(table.melt(keys, values, "metric").rename(columns={"system": "row"}).dropna(subset="value"))
+        again = {RERANKED + name: name for name in values if RERANKED + name in table}
+        after = table.drop(columns=values).rename(columns=again).assign(system=table["system"] + " re-ranked")
+        if again:
+            parts.append(after.melt(keys, list(again.values()), "metric").rename(columns={"system": "row"}))
     empty = pd.DataFrame(columns=["source", "dataset", "row", *PAIR, "metric", "value"])
     return pd.concat(parts, ignore_index=True) if parts else empty
 
@@ -104,19 +117,22 @@ def verdict(n: int, low: float, high: float) -> str:
     return HELD if low > 0 else REVERSED if high < 0 else UNSEEN
 
 
-def check(folder: Path | str) -> pd.DataFrame:
-    """Every comparison of every system's claims over the measured tables of a folder, one row each and table.
+def check(folder: Path | str, system: str | None = None) -> pd.DataFrame:
+    """Every comparison of the systems' claims over the measured tables of a folder, one row each and table.
 
+    Args:
+        folder: that of the measured tables.
+        system: whose claims; None: all.
     Returns:
         system, claim, better, worse, metric, dataset, source (the table; both empty where nothing is measured), n
         (pairs), difference (mean of better - worse, percentage points), low, high (95 %), verdict.
     """
     rows = measured(folder)
     found = []
-    for system, module in SYSTEMS.items():
-        for claim in module.CLAIMS:
+    for name, module in SYSTEMS.items():
+        for claim in module.CLAIMS if system in (None, name) else ():
             for comparison in comparisons(claim):
-                about = {"system": system, "claim": claim, **comparison.__dict__}
+                about = {"system": name, "claim": claim, **comparison.__dict__}
                 found += [about | result for result in compare(rows, comparison)]
     return pd.DataFrame(found)
 

@@ -329,6 +329,32 @@ def attribute_scores(labels: np.ndarray, answers: np.ndarray, tasks: Sequence[Ta
     return table.astype({"n": int})
 
 
+def column_scores(labels: np.ndarray, yes: np.ndarray, columns: np.ndarray, tasks: Sequence[Task]) -> pd.DataFrame:
+    """How often yes and no are right (paper 003, Tables 6 and 7): of each task the mean over its columns.
+
+    A colour of nine is no for most people, so this number is high where few columns say yes: `commonest`, the accuracy
+    of each column's commonest answer, stands beside it.
+
+    Args:
+        labels: (N, A), 1 yes, 0 no, -1 missing and not counted.
+        yes: (N, A) bool, the answers.
+        columns: (A, 2), the task and class of each column, as `data.binary_columns` gives them.
+        tasks: T.
+    Returns:
+        Columns n (labels), commonest, accuracy in percent, indexed by task, and the row "global", the mean of the
+        tasks; NaN for a task without any label, which the mean leaves out.
+    """
+    known = labels >= 0
+    n = known.sum(0)
+    share = np.divide((labels == 1).sum(0), n, out=np.full(len(n), np.nan), where=n > 0)
+    right = np.divide(((labels == 1) == yes).sum(0, where=known), n, out=np.full(len(n), np.nan), where=n > 0)
+    each = pd.DataFrame({"n": n, "commonest": 100 * np.maximum(share, 1 - share), "accuracy": 100 * right})
+    table = each.groupby(columns[:, 0]).agg({"n": "max", "commonest": "mean", "accuracy": "mean"})
+    table.index = pd.Index([tasks[t].name for t in table.index], name="task")
+    table.loc["global"] = {"n": table["n"].max(), **table[["commonest", "accuracy"]].mean()}
+    return table.astype({"n": int})
+
+
 def class_scores(labels: np.ndarray, answers: np.ndarray, tasks: Sequence[Task]) -> pd.DataFrame:
     """Recall, precision and F1 of every class beside how often it occurs, so that no mean hides a rare one.
 

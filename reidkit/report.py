@@ -24,10 +24,10 @@ from matplotlib.figure import Figure
 from . import attention, claims, plots, tables, thresholds
 from .attributes import Attributes, imbalance, read_attributes
 from .course import easy_to_hard
-from .data import load, standardise
+from .data import binary_columns, binary_labels, load, standardise
 from .features import Answers, answer, features_of
 from .images import InputError, is_person, read_images
-from .metrics import attribute_scores, score
+from .metrics import RERANKED, attribute_scores, column_scores, measured_row, score
 from .papers import PAPERS, published
 from .ranking import Ranking, leave_out, rank_features
 from .systems import SYSTEMS
@@ -35,8 +35,8 @@ from .systems.aanet import attended, peak_regions
 from .systems.part_multitask import is_lower
 from .train import Recipe, Run, git_state, load_run, recipe
 
-FILTER = (  # what a list is filtered by, as far as it is answered: Market-1501's names and PETA's
-    "gender", "clothes", "upcolor", "downcolor", "personalFemale", "lowerBodyTrousers", "upperBodyBlack",
+FILTER = (  # what a list is filtered by, as far as it is answered (002 Figure 8): Market-1501's names and PETA's
+    "gender", "backpack", "upcolor", "downcolor", "personalFemale", "carryingBackpack", "lowerBodyTrousers",
 )  # fmt: skip
 SHOWN = 14  # attributes beside an image
 
@@ -181,7 +181,7 @@ def run_figures(run: Run, images: pd.DataFrame, labels: Attributes | None, folde
     }
     if len(run.history):
         figures["training"] = training(run.history, [task.name for task in run.tasks])
-    numbers = pd.DataFrame([scores.to_dict()])
+    numbers = pd.DataFrame([scores.to_dict() | measured_row(query, gallery, plan.metric)])
     paths = [tables.save(numbers, "scores", folder, about, caption=title)]
     if hasattr(run.network, "evidence") and run.tasks:
         with suppress(InputError):  # an AlexNet answers from a vector and has no map
@@ -195,14 +195,36 @@ def run_figures(run: Run, images: pd.DataFrame, labels: Attributes | None, folde
         )  # 003 4
         before_after, rows = filtered(ranking, said)
         if rows:
-            figures["filter"] = plots.strips(before_after, query.table.iloc[rows], gallery.table, range(4))  # 002 8
-            mark(figures["filter"], ("whole list", "filtered") * 2)
-        table = beside_published(plan.system, plan.dataset, attribute_scores(truth, said[0].classes, run.tasks))
-        caption = f"{title}; attributes of the queries, %"
+            shown = range(len(rows))
+            figures["filter"] = plots.strips(before_after, query.table.iloc[rows], gallery.table, shown)  # 002 8
+            mark(figures["filter"], ("whole list", "filtered") * (len(rows) // 2))
+        if plan.system == "part_multitask":  # whose Tables 6 and 7 are of columns, on the gallery
+            scored, of = columns_table(run, gallery.table, labels), "gallery, mean accuracy of yes and no"
+        else:
+            scored, of = attribute_scores(truth, said[0].classes, run.tasks), "queries"
+        table = beside_published(plan.system, plan.dataset, scored)
+        caption = f"{title}; attributes of the {of}, %"
         paths.append(tables.save(table, "attribute-table", folder, about, caption=caption))  # 002 4, 003 6 and 7
     paths = [plots.save(figure, name, folder, about) for name, figure in figures.items()] + paths
     plt.close("all")
     return paths
+
+
+def columns_table(run: Run, table: pd.DataFrame, labels: Attributes) -> pd.DataFrame:
+    """How often each column of the binary view is answered right, as paper 003 counts: a row a task, its columns' mean.
+
+    Args:
+        run: of a system that answers yes or no.
+        table: the images; those of nobody known are left out.
+        labels: of the run's tasks.
+    """
+    people = table[is_person(table)]
+    pixels = load(people, run.recipe.height, run.recipe.width, attributes=labels, people=())
+    network: Any = run.network
+    with torch.no_grad():
+        yes = torch.cat([network.yes(standardise(part)).cpu() > 0 for part in pixels.pixels.split(256)])
+    columns = binary_columns(run.tasks)
+    return column_scores(binary_labels(pixels.attributes, columns).numpy(), yes.numpy(), columns.numpy(), run.tasks)
 
 
 def maps(run: Run, table: pd.DataFrame) -> dict[str, Figure | Axes]:
@@ -282,18 +304,19 @@ def mixed(truth: np.ndarray) -> list[int]:
 
 
 def filtered(ranking: Ranking, said: tuple[Answers, ...], places: int = 10) -> tuple[Ranking, list[int]]:
-    """The query that an attribute filter helps most and the one it costs most, each before and after.
+    """Three queries before and after an attribute filter: those it helps most and second most, and costs most.
 
     Whoever differs in one of `FILTER` is left out; gain is counted in matches among the first places.
 
     Returns:
-        a ranking of four rows, and the queries they belong to; no rows where the filter changes no query.
+        a ranking of two rows a query, and the queries they belong to; no rows where the filter changes no query.
     """
     used = [t for t, task in enumerate(said[0].tasks) if task.name in FILTER] or [0]
     out = (said[0].classes[:, None, used] != said[1].classes[None, :, used]).any(2)
     after = leave_out(ranking, out)
     gain = (after.match & after.keep)[:, :places].sum(1) - (ranking.match & ranking.keep)[:, :places].sum(1)
-    rows = [int(gain.argmax()), int(gain.argmin())] if gain.any() else []
+    best = np.argsort(-gain, kind="stable")
+    rows = list(dict.fromkeys([*best[:2].tolist(), int(gain.argmin())])) if gain.any() else []
 
     def beside(before: np.ndarray, behind: np.ndarray) -> np.ndarray:
         return np.stack([before[rows], behind[rows]], 1).reshape(-1, before.shape[1])
@@ -301,8 +324,8 @@ def filtered(ranking: Ranking, said: tuple[Answers, ...], places: int = 10) -> t
     order = beside(ranking.order, after.order)
     distance = beside(ranking.distance, after.distance)
     match, keep = beside(ranking.match, after.match), beside(ranking.keep, after.keep)
-    four = Ranking(order, distance, match, keep, ranking.rule, ranking.metric)
-    return four, [row for row in rows for _ in range(2)]
+    pairs = Ranking(order, distance, match, keep, ranking.rule, ranking.metric)
+    return pairs, [row for row in rows for _ in range(2)]
 
 
 def mark(figure: Figure | Axes, words: Sequence[str]) -> None:
@@ -313,24 +336,34 @@ def mark(figure: Figure | Axes, words: Sequence[str]) -> None:
         axes.set_ylabel(word, fontsize=8)
 
 
-OWN = {  # where a paper prints the attributes of its own system, all on Market-1501: table, row
-    "two_stage": ("Table 2", "Vanilla CE"),
-    "aanet": ("Table 4", "AANet-152"),
-    "part_multitask": ("Table 6", "Ours"),
+OWN = {  # where a paper prints the attributes of its own system, of the test people of a data set: table, row
+    ("aanet", "market1501"): ("Table 4", "AANet-152"),
+    ("part_multitask", "market1501"): ("Table 6", "Ours"),
+    ("part_multitask", "dukemtmc"): ("Table 7", "Ours"),
 }
+STANDS_FOR = {"synthetic": "market1501"}  # whose published numbers stand beside those of people that do not exist
 
 
 def beside_published(system: str, dataset: str, scores: pd.DataFrame) -> pd.DataFrame:
-    """`metrics.attribute_scores` with the accuracy that the system's paper prints for each task."""
+    """A table of attributes with the accuracy that the system's paper prints for each task of this data set.
+
+    Args:
+        system: by name.
+        dataset: by name; the synthetic people stand beside Market-1501, whose attributes they have.
+        scores: indexed by task.
+    Returns:
+        the tasks as a column, and a column named after the published row and data set where there is one.
+    """
     table = scores.reset_index()
-    if system not in OWN:
+    dataset = STANDS_FOR.get(dataset, dataset)
+    if (system, dataset) not in OWN:
         return table
-    name, row = ("Table 7", "Ours") if (system, dataset) == ("part_multitask", "dukemtmc") else OWN[system]
+    name, row = OWN[system, dataset]
     rows = published(system, name)
     rows = rows[(rows["row"] == row) & rows["metric"].str.startswith("accuracy/")]
     known = dict(zip(rows["metric"].str.removeprefix("accuracy/"), rows["percent"], strict=True))
     known["global"] = known.get("global", known.get("mean", known.get("average", float("nan"))))
-    return table.assign(published=[known.get(task, float("nan")) for task in table["task"]])
+    return table.assign(**{f"{row} on {dataset}": [known.get(task, float("nan")) for task in table["task"]]})
 
 
 # --- tables --------------------------------------------------------------------------------------------------
@@ -436,11 +469,14 @@ def slug(text: str) -> str:
 
 
 def long(path: Path) -> pd.DataFrame:
-    """A measured table with one number a row: row, metric (as `papers.published` calls it), value."""
+    """A measured table with one number a row: row, metric (as `papers.published` calls it), value.
+
+    mAP is the area under the precision-recall curve, as the papers have it, where the table holds it. Re-ranked scores
+    are rows of their own, "... re-ranked".
+    """
     table = pd.read_csv(path)
     if "loss" not in table:
-        values = [name for name in ("rank1", "rank5", "rank10", "rank20", "mAP") if name in table]
-        return table.rename(columns={"system": "row"}).melt("row", values, "metric")
+        return pd.concat([scored(table), scored(table, RERANKED, " re-ranked")], ignore_index=True)
     held_out = table[table["on"] == "validation"].rename(
         columns={"accuracy": "accuracy/", "macro_f1": "f1/", "loss": "row"}
     )
@@ -448,8 +484,24 @@ def long(path: Path) -> pd.DataFrame:
     return numbers.assign(metric=numbers["metric"] + numbers["task"]).drop(columns="task")
 
 
+SCORES = ("rank1", "rank5", "rank10", "rank20", "mAP")
+
+
+def scored(table: pd.DataFrame, start: str = "", mark: str = "") -> pd.DataFrame:
+    """The scores of a table whose columns begin with `start`, one a row: row (with `mark` behind it), metric, value."""
+    area = f"{start}mAP_trapezoid"
+    table = table.assign(**{f"{start}mAP": table[area]}) if area in table else table
+    values = {start + name: name for name in SCORES if start + name in table}
+    numbers = table.assign(row=table["system"] + mark)[["row", *values]].rename(columns=values)
+    return numbers.melt("row", list(values.values()), "metric") if values else pd.DataFrame()
+
+
 def compared(numbers: pd.DataFrame, printed: Printed) -> pd.DataFrame:
-    """Mean, sample deviation and n of every number both sides have: row, metric, n, mean, deviation, published."""
+    """Mean, sample deviation and n of every measured number beside the published one, and what else the paper prints.
+
+    Returns:
+        row, metric, n, mean, deviation, published; n is 0 and mean missing for rows that only the paper has.
+    """
     numbers = numbers[numbers["row"].isin(list(printed.rows)) & numbers["metric"].str.startswith(printed.metrics)]
     paper = published(printed.system, printed.table)
     if numbers.empty:
@@ -459,6 +511,8 @@ def compared(numbers: pd.DataFrame, printed: Printed) -> pd.DataFrame:
     kept["row"] = kept["row"].map(printed.rows)
     beside = paper[["row", "metric", "percent"]].rename(columns={"percent": "published"})
     found = kept.merge(beside, on=["row", "metric"], how="left")
+    peers = beside[~beside["row"].isin(found["row"]) & beside["metric"].isin(found["metric"])]
+    found = pd.concat([found, peers.assign(n=0)], ignore_index=True)
     order = {row: i for i, row in enumerate(paper["row"].drop_duplicates())}
     return found.sort_values("row", key=lambda rows: rows.map(order), kind="stable").reset_index(drop=True)
 
@@ -470,14 +524,14 @@ def wide(numbers: pd.DataFrame) -> pd.DataFrame:
     for row in numbers.itertuples():
         spread = f" ± {row.deviation:.1f}" if row.n > 1 else ""
         key = (getattr(row, down).rpartition("/")[2], getattr(row, across))
-        measured[key] = f"{row.mean:.1f}{spread}"
+        measured[key] = f"{row.mean:.1f}{spread}" if row.n else ""
         paper[key] = "" if np.isnan(row.published) else f"{row.published:g}"
     columns = list(dict.fromkeys(key[1] for key in measured))
     lines = []
     for name in dict.fromkeys(key[0] for key in measured):
         cells = {down.replace("metric", "task"): name}
         if down == "row":
-            cells["n"] = str(numbers.loc[numbers["row"] == name, "n"].max())
+            cells["n"] = str(numbers.loc[numbers["row"] == name, "n"].max() or "")
         for column in columns:
             cells[column] = measured.get((name, column), "")
             cells[f"{column} (paper)"] = paper.get((name, column), "")
@@ -488,6 +542,7 @@ def wide(numbers: pd.DataFrame) -> pd.DataFrame:
 
 def bars(numbers: pd.DataFrame, title: str) -> Axes | None:
     """`compared` as bars with the published numbers as diamonds: rows and metrics that the paper prints, if any."""
+    numbers = numbers[numbers["n"] > 0]
     many = numbers["metric"].nunique() > 6
     down, across = ("metric", "row") if many else ("row", "metric")
     printed = numbers.dropna(subset="published")
@@ -510,12 +565,18 @@ def headed(axes: Axes, title: str) -> Axes:
 
 # --- runs beside each other ----------------------------------------------------------------------------------
 
-COMPARED = {  # where a paper prints its own system beside others, without re-ranking: data, table, its row by variant
+COMPARED = {  # where a paper prints its own system beside others: data, table, its row by variant
     ("sharenet", "market1501"): ("Fig. 4", {"triplet-alexnet": "Baseline1-TripletA", "sharenet-7": "Sharenet-7A"}),
-    ("aanet", "market1501"): ("Table 2", {"attention": "AANet-50"}),
-    ("aanet", "dukemtmc"): ("Table 1", {"attention": "AANet-50"}),
-    ("part_multitask", "market1501"): ("Table 3", {"ours": "Ours(woRK)"}),
-    ("part_multitask", "dukemtmc"): ("Table 4", {"ours": "Ours(woRK)"}),
+    ("aanet", "market1501"): (
+        "Table 2",
+        {"attention": "AANet-50", "deeper": "AANet-152", "deeper re-ranked": "AANet-152 + RR"},
+    ),
+    ("aanet", "dukemtmc"): (
+        "Table 1",
+        {"attention": "AANet-50", "deeper": "AANet-152", "deeper re-ranked": "AANet-152 + RR"},
+    ),
+    ("part_multitask", "market1501"): ("Table 3", {"ours": "Ours(woRK)", "ours re-ranked": "Ours"}),
+    ("part_multitask", "dukemtmc"): ("Table 4", {"ours": "Ours(woRK)", "ours re-ranked": "Ours"}),
     ("part_multitask", "viper"): ("Table 5", {"ours": "Ours"}),
     ("sharenet", "towncentre"): ("Fig. 3", PRINTED[0].rows),
     ("inherent_code", "pku"): ("Table 1", PRINTED[-1].rows),
@@ -525,8 +586,9 @@ COMPARED = {  # where a paper prints its own system beside others, without re-ra
 def comparisons(runs: Sequence[Run], folder: Path) -> list[Path]:
     """The runs on one data set in one profile beside each other (000 Figure 4, 002 Tables 1 and 2, 003 Tables 3 to 5).
 
-    A row is a system and what it changes, over its seeds and folds; the published number is that of the same data
-    set, and of Market-1501 for synthetic people. Reads the scores that `run_figures` left in `folder`.
+    A row is a system and what it changes, over its seeds and folds, as it is and re-ranked; the published number is
+    that of the same data set, and of Market-1501 for synthetic people. Below stand the other rows of the papers' own
+    comparisons. Reads the scores that `run_figures` left in `folder`.
     """
     kinds: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
@@ -536,11 +598,11 @@ def comparisons(runs: Sequence[Run], folder: Path) -> list[Path]:
         numbers = beside(own, folder)
         name = f"comparison-{dataset}-{profile}"
         about = {"runs": ", ".join(run.folder.name for run in own), "data set": dataset, "commit": git_state()}
-        on = "market1501" if dataset == "synthetic" else dataset
+        on = STANDS_FOR.get(dataset, dataset)
         caption = f"Systems on {dataset}, profile {profile}, %"
         caption += f"; published on {on}" if numbers["published"].notna().any() else ""
         paths.append(tables.save(numbers, name, folder / "tables", about, caption=caption, shown=wide(numbers)))
-        rank1 = numbers[numbers["metric"] == "rank1"].set_index("row")
+        rank1 = numbers[(numbers["metric"] == "rank1") & (numbers["n"] > 0)].set_index("row")
         if len(rank1) > 1:
             sides = [rank1[[column]].set_axis(["rank-1"], axis=1) for column in ("mean", "published")]
             axes = headed(plots.table_beside(*sides, xlabel="%"), caption)
@@ -550,27 +612,34 @@ def comparisons(runs: Sequence[Run], folder: Path) -> list[Path]:
 
 
 def beside(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
-    """Scores of runs on one data set, one number a row: row, metric, n, mean, deviation, published."""
-    rows = []
+    """Scores of runs on one data set beside those of the papers' comparisons, one number a row.
+
+    mAP is the area under the precision-recall curve, as the papers have it.
+
+    Returns:
+        row, metric, n, mean, deviation, published; n is 0 and mean missing for rows that only a paper has.
+    """
+    rows, peers = [], []
     for run in runs:
         plan = run.recipe
         variant = variant_of(plan)
         trained = "" if plan.system == "histogram" else f"{plan.backbone}, epochs {plan.epochs}"
         name = ", ".join(filter(None, (plan.system, variant, trained)))
-        scores = pd.read_csv(folder / run.folder.name / "scores.csv").iloc[0]
-        on = "market1501" if plan.dataset == "synthetic" else plan.dataset
-        table, printed = COMPARED.get((plan.system, on), ("", {}))
-        known: dict[str, float] = {}
-        if variant in printed:
-            paper = published(plan.system, table).query("row == @printed[@variant]")
-            known = dict(zip(paper["metric"], paper["percent"], strict=True))
-        for metric in ("mAP", "rank1", "rank5", "rank10"):
-            rows.append((name, metric, float(scores[metric]), known.get(metric, float("nan"))))
+        table, printed = COMPARED.get((plan.system, STANDS_FOR.get(plan.dataset, plan.dataset)), ("", {}))
+        paper = published(plan.system, table) if table else published().iloc[:0]
+        scores = pd.read_csv(folder / run.folder.name / "scores.csv").assign(system=variant)
+        for line in pd.concat([scored(scores), scored(scores, RERANKED, " re-ranked")]).itertuples():
+            known = paper.loc[(paper["row"] == printed.get(line.row)) & (paper["metric"] == line.metric), "percent"]
+            number = float(known.iloc[0]) if len(known) else float("nan")
+            rows.append((name + line.row.removeprefix(variant).replace(" re", ", re"), line.metric, line.value, number))
+        others = paper[~paper["row"].isin(printed.values()) & paper["metric"].isin(SCORES)]
+        peers.append(others.assign(row=others["row"] + f" ({plan.system}, {table})", n=0))
     numbers = pd.DataFrame(rows, columns=["row", "metric", "value", "published"])
     kept = numbers.groupby(["row", "metric"], sort=False).agg(
         n=("value", "size"), mean=("value", "mean"), deviation=("value", "std"), published=("published", "first")
     )
-    return kept.reset_index()
+    below = pd.concat(peers)[["row", "metric", "n", "percent"]].drop_duplicates(["row", "metric"])
+    return pd.concat([kept.reset_index(), below.rename(columns={"percent": "published"})], ignore_index=True)
 
 
 def variant_of(plan: Recipe) -> str:
@@ -581,7 +650,7 @@ def variant_of(plan: Recipe) -> str:
     def settings(of: Recipe) -> dict[str, object]:
         return asdict(of) | asdict(module.Options(**of.options))
 
-    names = {name for row in rows.values() for name in row["all"]}
+    names = {"backbone", *(name for row in rows.values() for name in row.get("all", {}))}
     mine = settings(plan)
     for variant in rows:
         other = settings(recipe(plan.system, plan.profile, variant))

@@ -78,13 +78,16 @@ def test_a_run_and_its_data_are_drawn_and_say_where_they_come_from(
         assert b"/Subject" in (own / f"{name}.pdf").read_bytes()
     assert f"run: {run.folder.name}" in (own / "attribute-table.tex").read_text()
     table = pd.read_csv(own / "attribute-table.csv").set_index("task")
-    assert table.loc["gender", "published"] == 86.45 and table.loc["global", "published"] == 82.63
+    assert set(table.columns) == {"n", "commonest", "accuracy", "macro_f1", "mean_accuracy"}  # nothing is published
     for name in ("statistics", "halves", "imbalance-table"):
         assert "data set: synthetic" in (tmp_path / "out" / "data-synthetic" / f"{name}.md").read_text()
     assert (tmp_path / "out" / "tables" / "claims.md").is_file()
     beside = pd.read_csv(tmp_path / "out" / "tables" / "comparison-synthetic-quick.csv")
-    assert beside["row"].unique().tolist() == ["two_stage, cross_entropy, resnet18, epochs 1"]
-    assert beside["mean"].tolist() == pd.read_csv(own / "scores.csv").loc[0, beside["metric"]].tolist()
+    name = "two_stage, cross_entropy, resnet18, epochs 1"
+    assert beside["row"].unique().tolist() == [name, f"{name}, re-ranked"]
+    scores = pd.read_csv(own / "scores.csv").iloc[0]
+    names = [("mAP_trapezoid" if metric == "mAP" else metric) for metric in beside["metric"]]
+    assert beside["mean"].tolist() == [scores[n] for n in names[:5]] + [scores[f"reranked_{n}"] for n in names[5:]]
     assert not plt.get_fignums()  # nothing stays open
 
 
@@ -133,9 +136,12 @@ def test_a_variant_is_known_by_its_settings() -> None:
     for system, module in SYSTEMS.items():
         for name in getattr(module, "VARIANTS", {}):
             plan = recipe(system, "quick", name, seed=3, epochs=7, dataset="viper")
-            assert report.variant_of(plan) == name, system
+            found = report.variant_of(plan)  # the first of those that are the same
+            assert recipe(system, "quick", found, seed=3, epochs=7, dataset="viper") == plan, (system, name)
     assert report.variant_of(recipe("histogram")) == ""
     assert report.variant_of(recipe("part_multitask", identity=0.5)) == ""
+    assert report.variant_of(recipe("aanet", "paper", backbone="resnet152", batch=24)) == "deeper"
+    assert report.variant_of(recipe("aanet", "paper", backbone="resnet101")) == ""  # no row of the paper is that deep
 
 
 def test_runs_stand_beside_each_other(tmp_path: Path) -> None:
@@ -143,29 +149,59 @@ def test_runs_stand_beside_each_other(tmp_path: Path) -> None:
     for seed, mean in enumerate((30.0, 40.0)):
         folder = tmp_path / f"run{seed}"
         folder.mkdir()
-        scores = {"mAP": mean, "rank1": 2 * mean, "rank5": 90.0, "rank10": 95.0}
+        scores = {"mAP": 0.0, "mAP_trapezoid": mean, "rank1": 2 * mean, "rank5": 90.0, "reranked_rank1": 99.0}
         pd.DataFrame([scores]).to_csv(folder / "scores.csv")
         runs.append(SimpleNamespace(folder=folder, recipe=recipe("aanet", seed=seed)))
-    table = report.beside(runs, tmp_path).set_index("metric")  # type: ignore[arg-type]
-    assert table.loc["mAP", ["n", "mean", "published"]].tolist() == [2, 35, 82.45]  # Table 2, Market-1501
-    assert table.loc["rank1", "deviation"] == pytest.approx(200**0.5) and np.isnan(table.loc["rank5", "published"])
+    table = report.beside(runs, tmp_path).set_index(["row", "metric"])  # type: ignore[arg-type]
+    own = "aanet, attention, resnet18, epochs 5"
+    assert table.loc[(own, "mAP"), ["n", "mean", "published"]].tolist() == [2, 35, 82.45]  # Table 2, Market-1501
+    assert table.loc[(own, "rank1"), "deviation"] == pytest.approx(200**0.5)
+    assert np.isnan(table.loc[(own, "rank5"), "published"])
+    assert table.loc[(f"{own}, re-ranked", "rank1"), "mean"] == 99
+    peer = table.loc[("PCB (aanet, Table 2)", "rank1")]
+    assert peer["n"] == 0 and np.isnan(peer["mean"]) and peer["published"] == 93.8
+    assert not any(row.startswith("AANet-50") for row, _ in table.index)  # it stands beside ours
+
+
+def test_yes_and_no_are_counted_by_column() -> None:
+    tasks = (Task("hat", ("no", "yes"), ("hat",)), Task("colour", ("red", "blue", "multi"), ("red", "blue")))
+    columns = np.array([[0, 1], [1, 0], [1, 1]])
+    labels = np.array([[1, 1, 0], [0, 1, 0], [0, -1, -1], [0, 0, 0]])
+    yes = np.array([[1, 1, 1], [0, 1, 0], [1, 0, 0], [0, 0, 0]], bool)
+    table = report.column_scores(labels, yes, columns, tasks)
+    assert table.loc["hat"].tolist() == [4, 75, 75]  # three of four are no; one no is answered yes
+    assert table.loc["colour"].tolist() == [
+        3,
+        pytest.approx(100 * (2 / 3 + 1) / 2),
+        pytest.approx(100 * (1 + 2 / 3) / 2),
+    ]
+    assert table.loc["global", "accuracy"] == pytest.approx((75 + 100 * 5 / 6) / 2)
+    nothing = report.column_scores(labels * 0 - 1, yes, columns, tasks)
+    assert nothing["n"].tolist() == [0, 0, 0] and nothing["accuracy"].isna().all()
 
 
 def test_attributes_stand_beside_those_of_the_paper() -> None:
     scores = pd.DataFrame({"task": ["gender", "global"], "accuracy": [50.0, 60.0]}).set_index("task")
-    for system, dataset, printed in (
-        ("part_multitask", "synthetic", [84.5, 87.6]),  # Table 6, Market-1501
-        ("part_multitask", "dukemtmc", [85.4, 87.9]),  # Table 7
-        ("aanet", "market1501", [92.31, 87.80]),
+    for system, dataset, name, printed in (
+        ("part_multitask", "synthetic", "Ours on market1501", [84.5, 87.6]),  # Table 6
+        ("part_multitask", "dukemtmc", "Ours on dukemtmc", [85.4, 87.9]),  # Table 7
+        ("aanet", "market1501", "AANet-152 on market1501", [92.31, 87.80]),
     ):
-        assert report.beside_published(system, dataset, scores)["published"].tolist() == printed
-    assert "published" not in report.beside_published("sharenet", "market1501", scores)
+        assert report.beside_published(system, dataset, scores)[name].tolist() == printed
+    for system, dataset in (
+        ("sharenet", "market1501"),
+        ("aanet", "dukemtmc"),  # Table 4 is of Market-1501 alone
+        ("two_stage", "market1501"),  # printed of people held out from training, a column a loss: Tables 2 and 3
+        ("part_multitask", "viper"),
+    ):
+        assert list(report.beside_published(system, dataset, scores)) == ["task", "accuracy"]
 
 
 def test_rows_of_other_systems_are_published() -> None:
     for (system, dataset), (table, rows) in report.COMPARED.items():
         paper = published(system, table)
-        assert set(rows) <= set(SYSTEMS[system].VARIANTS) and set(rows.values()) <= set(paper["row"])
+        assert {row.removesuffix(" re-ranked") for row in rows} <= set(SYSTEMS[system].VARIANTS)
+        assert set(rows.values()) <= set(paper["row"])
         assert set(paper["dataset"].str.removesuffix("-reid")) == {dataset}
 
 
@@ -193,10 +229,11 @@ def test_the_filter_shows_the_best_and_the_worst_query() -> None:
     ranking = Ranking(order, np.tile(np.arange(4.0), (3, 1)), match, np.ones((3, 4), bool), "none", "cosine")
     said = answers([0], [0], [1]), answers([1], [0], [0], [0])
     found, rows = report.filtered(ranking, said, places=1)
-    assert rows == [0, 0, 1, 1]  # query 0 gains its match at the first place, query 1 loses it
+    # query 0 gains its match at the first place, query 2 stays, query 1 loses it
+    assert rows == [0, 0, 2, 2, 1, 1]
     assert found.order[0].tolist() == [0, 1, 2, 3] and found.order[1].tolist() == [1, 2, 3, 0]
-    assert found.match[1].tolist() == [True, True, False, False] and not found.match[3][0]
-    assert (found.keep.sum(1) == [4, 3, 4, 3]).all()
+    assert found.match[1].tolist() == [True, True, False, False] and not found.match[5][0]
+    assert (found.keep.sum(1) == [4, 3, 4, 1, 4, 3]).all()
     assert report.filtered(ranking, (answers([0], [0], [0]), answers([0], [0], [0], [0])))[1] == []
 
 
@@ -268,7 +305,10 @@ def measured(tmp_path: Path) -> Path:
 def test_measured_beside_published(measured: Path) -> None:
     (printed,) = (p for p in PRINTED if p.system == "inherent_code")
     table = report.compared(report.long(measured / "inherent_code-pku.csv"), printed)
-    assert list(dict.fromkeys(table["row"])) == ["ResNet18_htri", "set1: classification"]  # the paper's order
+    measured_rows = table[table["n"] > 0]
+    assert list(dict.fromkeys(measured_rows["row"])) == ["ResNet18_htri", "set1: classification"]  # the paper's order
+    peer = table.set_index(["row", "metric"]).loc[("set3: + compact + scatter", "mAP")]
+    assert peer["n"] == 0 and np.isnan(peer["mean"]) and peer["published"] == 56.8
     row = table.set_index(["row", "metric"]).loc[("set1: classification", "rank1")]
     assert row.tolist() == [2, 65, pytest.approx(50**0.5), 67.3]
     shown = report.wide(table).set_index("row")
@@ -303,7 +343,8 @@ def test_all_tables_are_written(measured: Path, tmp_path: Path, looked_at: dict[
     assert r"65.0 $\pm$ 7.1 & 67.3" in text and re.search(
         r"% measured: inherent_code-pku\.csv; published: .*2019", text
     )
-    assert len(pd.read_csv(tmp_path / "tables" / "inherent_code-table1-pku.csv")) == 4  # one number a row
+    numbers = pd.read_csv(tmp_path / "tables" / "inherent_code-table1-pku.csv")  # one number a row
+    assert len(numbers) == 4 + 3 * 2 and (numbers["n"] > 0).sum() == 4
 
 
 def test_nothing_published_nothing_drawn() -> None:
