@@ -71,8 +71,8 @@ def published(
         dataset: as the numbers call it, "market1501"; "market1501 validation" are people held out from training.
         metric: "mAP", "rank1", "accuracy/gender", ...
     Returns:
-        system, table, dataset, row, backbone (missing where the paper says none), metric, percent, and the paper's
-        title, authors and year.
+        system, table, dataset, row, backbone (missing where the paper says none), metric, percent, note (missing but
+        where the number is not the printed one, and why), and the paper's title, authors and year.
     Raises:
         InputError: a name that nothing goes by, with those that would have been found.
     """
