@@ -35,7 +35,7 @@ from reidkit.train import load_or_fit, recipe, write
 def measure(images: pd.DataFrame, kind: str, changes: dict[str, str], **known: object) -> pd.DataFrame:
     """Train (or load) one loss; a row a split and task."""
     plan = recipe("two_stage", variant=kind, **{**known, **changes})  # type: ignore[arg-type]
-    attributes = course.labels_for(plan, images)
+    attributes = course.asked_attributes(images)
     train, validation = course.sets(plan, images, attributes)
     run = load_or_fit(plan, train, validation, runs=course.runs_folder())
     people = images[images["split"].isin(["query", "gallery"]) & is_person(images)]

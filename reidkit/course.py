@@ -89,31 +89,32 @@ def require(images: pd.DataFrame, *, decode: bool = False, progress: bool = Fals
         raise InputError(f"{root}: {wrong[0].sentence}.")
 
 
+def asked_attributes(images: pd.DataFrame) -> Attributes:
+    """The attributes that systems are asked about: a data set's own; of VIPeR's, the nineteen of paper 003.
+
+    Args:
+        images: the table of a data set.
+    Raises:
+        InputError: a data set without attributes.
+    """
+    attributes = read_attributes(images.attrs["dataset"], images.attrs["root"], fold=images.attrs["fold"])
+    return attributes.only(VIPER19) if images.attrs["dataset"] == "viper" else attributes
+
+
 def attributes_of(images: pd.DataFrame, profile: str = "quick") -> tuple[Attributes, pd.DataFrame]:
     """The attributes of a data set's people, and the table of images they belong to.
 
     Where a data set has none at hand (PKU-ReID never, Market-1501 without its .mat file) the synthetic people stand
     in, and a printed sentence says so, so that a lesson can be read with any data set.
     """
-    name, fold = images.attrs["dataset"], images.attrs["fold"]
     try:
-        return read_attributes(name, images.attrs["root"], fold=fold), images
+        return asked_attributes(images), images
     except InputError as error:
-        if name == "synthetic":
+        if images.attrs["dataset"] == "synthetic":
             raise
         print(f"{str(error).rstrip('.')}. This lesson goes on with the attributes of the synthetic people.")
     images = prepare("synthetic", profile, synthetic_root(profile))
-    return read_attributes("synthetic", images.attrs["root"]), images
-
-
-def labels_for(recipe: Recipe, images: pd.DataFrame) -> Attributes:
-    """The attributes that a recipe's system is asked about: a data set's own; of VIPeR's, the nineteen of paper 003.
-
-    Raises:
-        InputError: a data set without attributes.
-    """
-    attributes = read_attributes(recipe.dataset, images.attrs["root"], fold=recipe.fold)
-    return attributes.only(VIPER19) if recipe.dataset == "viper" else attributes
+    return asked_attributes(images), images
 
 
 def sets(
@@ -132,7 +133,7 @@ def sets(
         InputError: a system that learns attributes on a data set without, one that needs part maps on real people.
     """
     if attributes is None and learns_attributes(recipe):
-        attributes = labels_for(recipe, images)
+        attributes = asked_attributes(images)
     if recipe.validation:
         images = validation_fold(images, recipe.validation, recipe.seed)
 
