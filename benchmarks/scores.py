@@ -1,18 +1,34 @@
-r"""Measured scores of the systems on one data set, over splits and seeds: what README and data card print.
+r"""Measured scores of the systems on one data set, over splits and seeds: what figures/RESULTS.md prints.
 
     python benchmarks/scores.py synthetic --seeds 0,1,2
     python benchmarks/scores.py pku --root DIR --folds 0,1,2 --systems histogram,both --set epochs=30
     python benchmarks/scores.py viper --root DIR --folds 0,1,2,3,4,5,6,7,8,9 --systems histogram,both \
         --set epochs=15 --set instances=2
+
+Table 1 of paper 004, and its losses as sums and as means, with weight decay and without:
+
     python benchmarks/scores.py pku --root DIR --folds 0,1,2 --systems set1,set2,set3,triplet18,triplet50 \
-        --profile paper --set pretrained=none --set epochs=60 --out inherent_code-pku
-    python benchmarks/scores.py towncentre --root DIR --folds 0,1,2,3,4 --set epochs=6 --set reduction=sum \
-        --set mining=curriculum --set random_epochs=4 --out sharenet-towncentre \
-        --systems histogram,triplet-alexnet,sharenet-7
+        --profile paper --set pretrained=none --set epochs=15 --out inherent_code-pku
+    python benchmarks/scores.py pku --root DIR --folds 0,1,2 --systems set1,set2,set3 --profile paper \
+        --set pretrained=none --set epochs=15 --grid weight_decay=0,5e-4 --grid reduction=sum \
+        --out inherent_code-reduction
+    python benchmarks/scores.py pku --root DIR --folds 0,1,2 --systems set2,set3 --profile paper \
+        --set pretrained=none --set epochs=15 --grid weight_decay=0,5e-4 --grid reduction=mean \
+        --out inherent_code-reduction --add
+
+Figure 3 of paper 000, and the weight of its attributes:
+
+    python benchmarks/scores.py towncentre --root DIR --folds 0,1,2,3,4 --set epochs=5 --set reduction=sum \
+        --set mining=curriculum --set random_epochs=3 --out sharenet-towncentre \
+        --systems histogram,triplet-alexnet,sharenet-5,sharenet-6,sharenet-7
+    python benchmarks/scores.py towncentre --root DIR --folds 0,1,2,3,4 --set epochs=5 --set reduction=sum \
+        --set mining=curriculum --set random_epochs=3 --out sharenet-alpha --systems sharenet-7 \
+        --grid alpha=0.001,0.003,0.01,0.05
 
 Every row goes to figures/scores-DATASET.csv (or figures/OUT.csv) as soon as it is measured; finished runs are not
 trained again. For `synthetic` the seed is that of the people as well as of the training: other people, other weights.
-Settings are for what is trained; a row's own come before them.
+Settings are for what is trained, and a row's own come before them. Every combination of the grids is measured, its
+values in columns of their own. With --add the rows that the file has already stay.
 """
 
 from __future__ import annotations
@@ -20,6 +36,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -99,20 +116,25 @@ def main(
     seeds: Annotated[str, typer.Option()] = "0",
     systems: Annotated[str, typer.Option()] = ",".join(VARIANTS),
     settings: Annotated[list[str] | None, typer.Option("--set")] = None,
+    grids: Annotated[list[str] | None, typer.Option("--grid", help="A setting and its values: gamma=0,1e-7")] = None,
     name_out: Annotated[str, typer.Option("--out")] = "",
+    add: Annotated[bool, typer.Option("--add")] = False,
 ) -> None:
     changes = dict(setting(text) for text in settings or [])
-    rows = []
+    axes = {name: values.split(",") for name, values in map(setting, grids or [])}
+    cells = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
     out = course.home() / "figures" / f"{name_out or f'scores-{dataset}'}.csv"
+    before = pd.read_csv(out) if add and out.exists() else pd.DataFrame()
+    rows = []
     for fold in numbers(folds):
         for seed in numbers(seeds):
             images = images_of(dataset, root, profile, fold, seed)
-            for name, system, own in (VARIANTS[key] for key in systems.split(",")):
-                given = changes if system != "histogram" else {}
+            for cell, (name, system, own) in product(cells, [VARIANTS[key] for key in systems.split(",")]):
+                given = {**changes, **cell} if system != "histogram" else {}
                 known = {"dataset": dataset, "profile": profile, "fold": fold, "seed": seed}
                 got = measure(images, system, {**given, **own}, **known)
-                rows.append({"system": name, **known, "settings": json.dumps(changes), **got})
-                table = pd.DataFrame(rows).round(3)
+                rows.append({"system": name, **cell, **known, "settings": json.dumps(changes), **got})
+                table = pd.concat([before, pd.DataFrame(rows).round(3)])
                 write(out, lambda path, table=table: table.to_csv(path, index=False))  # type: ignore[misc]
                 print(f"{name}, fold {fold}, seed {seed}: mAP {got['mAP']:.1f}, rank-1 {got['rank1']:.1f}", flush=True)
     table = pd.DataFrame(rows)
