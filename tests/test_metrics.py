@@ -23,7 +23,15 @@ from reidkit import metrics, ranking
 from reidkit.attributes import MARKET, Task
 from reidkit.features import Features
 from reidkit.images import InputError
-from reidkit.metrics import attribute_scores, average_precision, class_scores, evaluate, evaluate_distance, view_scores
+from reidkit.metrics import (
+    attribute_scores,
+    average_precision,
+    by_group,
+    class_scores,
+    evaluate,
+    evaluate_distance,
+    view_scores,
+)
 from reidkit.systems import published
 
 RULES = ("market1501", "same_image", "none")
@@ -407,3 +415,136 @@ def test_view_scores_want_orientations() -> None:
     rng = np.random.default_rng(0)
     with pytest.raises(InputError, match="have no orientation"):
         view_scores(seen(rng, 5, orientation=-1), seen(rng, 9))
+
+
+# --- groups ---
+
+
+def slow_groups(c: dict[str, Any], groups: list[str | None]) -> dict[str, tuple[int, int, int, float, float]]:
+    """People, queries and those left out, mAP and rank-1 of every group, straight from the slow rankings."""
+    found = {}
+    for name in {group for group in groups if group is not None}:
+        people, aps, firsts, left_out = set(), [], [], 0
+        for row, pid, group in zip(slow_rows(c), c["query_pids"], groups, strict=True):
+            if group != name:
+                continue
+            if not any(row):
+                left_out += 1
+                continue
+            people.add(int(pid))
+            aps.append(100 * slow_ap(row, "precision"))
+            firsts.append(100.0 * row[0])
+        means = (float(np.mean(aps)), float(np.mean(firsts))) if aps else (np.nan, np.nan)
+        found[name] = (len(people), len(aps), left_out, *means)
+    return found
+
+
+def test_groups_agree_with_the_slow_loop() -> None:
+    """On galleries with ties, junk and queries without a match; who belongs to no group counts nowhere."""
+    seen = dict.fromkeys(("ties", "no match", "empty", "one person", "no group"), 0)
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        c = random_case(rng)
+        if not any(any(row) for row in slow_rows(c)):
+            continue
+        groups = [[None, "a", "b"][k] for k in rng.integers(0, 3, len(c["query"]))]
+        expected = slow_groups(c, groups)
+        table = by_group(evaluate(**c), c["query_pids"], groups, resamples=3)
+        assert table.index.tolist() == sorted(expected)
+        for name, (people, queries, left_out, mean_ap, rank1) in expected.items():
+            row = table.loc[name]
+            assert (row["people"], row["queries"], row["without_match"]) == (people, queries, left_out)
+            np.testing.assert_allclose(row[["mAP", "rank1"]].astype(float), [mean_ap, rank1], atol=1e-9)
+            seen["no match"] += left_out > 0
+            seen["empty"] += queries == 0
+            seen["one person"] += people == 1
+        seen["ties"] += len(np.unique(c["gallery"], axis=0)) < len(c["gallery"])
+        seen["no group"] += None in groups
+    assert min(seen.values()) >= 10, seen
+
+
+def test_equal_distances_keep_the_order_of_the_gallery() -> None:
+    """The match that stands first in the gallery wins its tie, the one that stands second loses it."""
+    scores = evaluate_distance(np.zeros((2, 2)), [1, 2], [1, 2], rule="none")
+    table = by_group(scores, [1, 2], ["wins", "loses"])
+    assert scores.first.tolist() == [1, 2]
+    assert table["rank1"].to_dict() == {"wins": 100, "loses": 0} and table["mAP"].to_dict() == {
+        "wins": 100,
+        "loses": 50,
+    }
+
+
+def test_the_interval_draws_people_with_all_their_queries() -> None:
+    """Against a slow loop over the same draws; twenty queries of two people are two people."""
+    rng = np.random.default_rng(3)
+    pids = np.repeat([5, 7, 9], [1, 4, 2])
+    distance = rng.random((7, 12))
+    scores = evaluate_distance(distance, pids, np.repeat([5, 7, 9, 11], 3), rule="none")
+    (row,) = by_group(scores, pids, ["all"] * 7, resamples=50, seed=4).to_dict("records")
+    draws = np.random.default_rng(4).multinomial(3, [1 / 3] * 3, size=50)
+    for name, value in (("mAP", scores.per_query), ("rank1", 100.0 * (scores.first == 1))):
+        means = []
+        for draw in draws:
+            queries = [v for pid, times in zip((5, 7, 9), draw, strict=True) for v in [*value[pids == pid]] * times]
+            means.append(np.mean(queries))
+        np.testing.assert_allclose([row[f"{name}_low"], row[f"{name}_high"]], np.quantile(means, [0.025, 0.975]))
+        assert row[name] == pytest.approx(value.mean())
+
+    found, lost = [1.0] * 10, [2.0] * 10  # two people, one always first, one never
+    many = evaluate_distance(np.array([[0.0, 1.0]] * 20), [1] * 10 + [2] * 10, [1, 2], rule="none")
+    assert many.first.tolist() == found + lost
+    wide = by_group(many, [1] * 10 + [2] * 10, ["all"] * 20).loc["all"]
+    assert (wide["people"], wide["rank1"], wide["rank1_low"], wide["rank1_high"]) == (2, 50, 0, 100)
+    narrow = by_group(many, np.arange(20), ["all"] * 20).loc["all"]  # as though every query were another person
+    assert narrow["rank1_high"] - narrow["rank1_low"] < 60
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
+    """People score differently, the queries of each alike: 95 intervals of 100, give or take."""
+    inside = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        chance = np.repeat(rng.random(50), 4)  # of a person's queries to be found first; 0.5 on average
+        first = np.where(rng.random(200) < chance, 1.0, 2.0)
+        scores = metrics.Scores(0, np.zeros(1), 0, 200, 0, 100 / first, first, "given", "none", "precision")
+        row = by_group(scores, np.repeat(np.arange(50), 4), ["all"] * 200, resamples=300).loc["all"]
+        inside.append(row["rank1_low"] <= 50 <= row["rank1_high"])
+    assert 0.89 <= np.mean(inside) <= 0.99
+
+
+def test_groups_that_say_little() -> None:
+    """One person, people who all score the same, nobody with a match, a category that nobody is in."""
+    distance = np.array([[0, 1, 2], [1, 0, 2], [0, 1, 2], [0, 1, 2]], dtype=float)
+    scores = evaluate_distance(distance, [1, 2, 2, 9], [1, 2, 3], rule="none")
+    groups = pd.Categorical(["same", "same", "one", "none"], ["none", "one", "nobody", "same"])
+    table = by_group(scores, torch.tensor([1, 2, 2, 9]), groups)
+    assert table.index.tolist() == ["none", "one", "nobody", "same"] and table.index.name == "group"
+    assert table["people"].tolist() == [0, 1, 0, 2] and table["without_match"].tolist() == [1, 0, 0, 0]
+    assert table.loc[["one", "same"], ["mAP", "rank1"]].to_numpy().tolist() == [[50, 0], [100, 100]]
+    assert table.loc[["none", "nobody"], ["mAP", "rank1"]].isna().all(axis=None)
+    assert table.filter(regex="low|high").isna().all(axis=None)
+    assert by_group(scores, [1, 2, 2, 9], [None] * 4).empty
+
+
+def test_the_draws_of_a_group_do_not_depend_on_the_others(rng: np.random.Generator) -> None:
+    c = case(rng)
+    scores, groups = evaluate(**c), np.array(list("aaaabbb"))
+    both = by_group(scores, c["query_pids"], groups)
+    pd.testing.assert_frame_equal(both, by_group(scores, c["query_pids"], groups))
+    alone = by_group(scores, c["query_pids"], [name if name == "b" else None for name in groups])
+    pd.testing.assert_series_equal(both.loc["b"], alone.loc["b"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pids": [1, 2]}, r"pids has the shape \(2,\): give one value for each of 3 queries"),
+        ({"groups": ["a"]}, r"groups has the shape \(1,\): give one value for each of 3 queries"),
+        ({"resamples": 0}, "resamples is 0: draw the people at least once"),
+    ],
+)
+def test_wrong_groups_are_one_sentence(changes: dict[str, Any], message: str) -> None:
+    scores = evaluate_distance(np.eye(3), [1, 2, 3], [1, 2, 3], rule="none")
+    given: dict[str, Any] = {"pids": [1, 2, 3], "groups": ["a", "a", "b"]} | changes
+    with pytest.raises(InputError, match=message):
+        by_group(scores, **given)
