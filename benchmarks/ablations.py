@@ -1,7 +1,9 @@
 r"""The rows of an ablation over seeds: Table 3 of paper 002 (aanet), Table 8 of paper 003 (part_multitask).
 
-    python benchmarks/ablations.py aanet synthetic --seeds 0,1,2
+    python benchmarks/ablations.py aanet synthetic --seeds 0,1,2 --rows global,parts,attributes,uncertainty,attention
     python benchmarks/ablations.py part_multitask synthetic --seeds 0,1,2 --rows ours,woAttr
+    python benchmarks/ablations.py part_multitask synthetic --seeds 0,1,2 --rows ours,woID --set reduction=sum \
+        --out ablations-sums-synthetic
     python benchmarks/ablations.py part_multitask viper --root DIR --folds 0,1,2,3,4,5,6,7,8,9 --rows ours \
         --set epochs=15 --set instances=2
 

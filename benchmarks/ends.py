@@ -1,8 +1,9 @@
 """Where trainings of paper 004's recipes ended: losses and codes in the last epoch of each run.
 
-    python benchmarks/ends.py runs/inherent_code-pku-* --epochs 60
+    python benchmarks/ends.py runs/inherent_code-pku-* --epochs 15
 
-The runs are those of the `set1,set2,set3` line in `benchmarks/scores.py`. Writes figures/inherent_code-ends.csv.
+The runs are those of the lines in `benchmarks/scores.py` that write inherent_code-reduction. Writes
+figures/inherent_code-ends.csv.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import typer
 
 from reidkit import course
 from reidkit.report import variant_of
-from reidkit.train import Recipe, write
+from reidkit.train import Recipe, options_of, write
 
 WATCHED = ["identity", "compact", "scatter", "length", "to_centre"]
 
@@ -31,9 +32,10 @@ def main(
         variant = variant_of(plan)
         if plan.epochs == epochs and variant in variants.split(","):
             last = pd.read_csv(folder / "history.csv").iloc[-1]
-            rows.append({"system": variant, "fold": plan.fold, "seed": plan.seed, **last, "epoch": int(last["epoch"])})
-    columns = ["system", "fold", "seed", "epoch", *WATCHED]
-    table = pd.DataFrame(rows).reindex(columns=columns).sort_values(columns[:3], ignore_index=True).round(4)
+            about = {"system": variant, "weight_decay": plan.weight_decay, "reduction": options_of(plan).reduction}
+            rows.append({**about, "fold": plan.fold, "seed": plan.seed, **last, "epoch": int(last["epoch"])})
+    columns = ["system", "weight_decay", "reduction", "fold", "seed", "epoch", *WATCHED]
+    table = pd.DataFrame(rows).reindex(columns=columns).sort_values(columns[:5], ignore_index=True).round(4)
     write(course.home() / "figures" / "inherent_code-ends.csv", lambda path: table.to_csv(path, index=False))
     print(table.to_string(index=False))
 

@@ -101,13 +101,25 @@ def mean(name: str, column: str, where: str = "") -> float:
     return float(rows_of(name, where)[column].mean())
 
 
-def difference(system: str, better: str, worse: str, metric: str = "mAP", dataset: str = "synthetic") -> str:
-    """What became of one comparison: "5.5 points (−2.5 to 13.5, n = 3): not seen"."""
+def difference(
+    system: str, better: str, worse: str, metric: str = "mAP", dataset: str = "synthetic", source: str = ""
+) -> str:
+    """What became of one comparison: "5.5 points (−2.5 to 13.5, n = 3): not seen".
+
+    Args:
+        system: whose claim it is.
+        better: the row that should be ahead.
+        worse: the other.
+        metric: as the claim calls it.
+        dataset: where it was measured.
+        source: the measured table, where several have both rows.
+    """
     found = claims.check(FIGURES, system).query(
         "better == @better and worse == @worse and metric == @metric and dataset == @dataset"
     )
-    if found.empty:
-        raise SystemExit(f"{system}: {better} > {worse} in {metric} was not measured on {dataset}")
+    found = found[found["source"].str.startswith(source)].drop_duplicates("source")
+    if len(found) != 1:
+        raise SystemExit(f"{system}: {better} > {worse} in {metric} on {dataset} has {len(found)} tables: name one")
     row = found.iloc[0]
     text = f"{row['difference']:.1f} points ({row['low']:.1f} to {row['high']:.1f}, n = {row['n']}): {row['verdict']}"
     return text.replace("-", "−")

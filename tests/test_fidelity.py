@@ -412,7 +412,7 @@ def test_published_where_a_number_is_not_believed_a_note_says_so() -> None:
 @pytest.mark.parametrize(("number", "system"), [("04", "inherent_code"), ("06", "part_multitask"), ("07", "aanet")])
 def test_lessons_print_the_verdicts_of_lesson_10(number: str, system: str) -> None:
     text = text_of(number)
-    assert re.search(rf'claims\.check\([^)]*"figures", "{system}"\)', text)
+    assert re.search(rf'claims\.check\(course\.home\(\) / "figures", "{system}"\)', text)
     assert not re.search(r"\b(reversed|held)\b\*?\.", text)  # no verdict of their own
 
 

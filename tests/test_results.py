@@ -60,5 +60,5 @@ def test_a_difference_by_hand(results: ModuleType, tmp_path: Path, monkeypatch: 
     pd.DataFrame(rows).to_csv(tmp_path / "inherent_code-pku.csv", index=False)
     found = results.difference("inherent_code", "set2", "set1", dataset="pku")
     assert found == "−10.0 points (−10.0 to −10.0, n = 3): reversed"
-    with pytest.raises(SystemExit, match="was not measured on viper"):
+    with pytest.raises(SystemExit, match="on viper has 0 tables"):
         results.difference("inherent_code", "set2", "set1", dataset="viper")
