@@ -5,7 +5,7 @@ r"""How well a run's attention finds the part that an attribute is seen by, on s
         --methods cam,gradcam,hirescam,layercam,eigencam
 
     python benchmarks/ablations.py aanet synthetic --seeds 0,1,2 --out ablations-maps-synthetic \
-        --rows map-raw,map-contrast,map-masked,map-detach,map-contrast-detach,map-all
+        --rows map-raw,map-contrast,map-masked,map-detach,map-all
     python benchmarks/attention.py runs/aanet-synthetic-* --methods cam --out attention-maps
 
 One query image of every person of the data set a run was trained on; pointing-game accuracy and energy inside the part,

@@ -1,6 +1,6 @@
 """Where trainings of paper 004's recipes ended: losses and codes in the last epoch of each run.
 
-    python benchmarks/ends.py runs/inherent_code-pku-* --epochs 15
+    python benchmarks/ends.py runs/inherent_code-pku-* --epochs 8
 
 The runs are those of the lines in `benchmarks/scores.py` that write inherent_code-reduction. Writes
 figures/inherent_code-ends.csv.

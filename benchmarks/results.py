@@ -136,8 +136,7 @@ def pivot(name: str, rows: str, columns: str, value: str, where: str = "") -> st
 def maps() -> str:
     """The open points of paper 002's map: scores of the runs and where their maps point, a row an answer."""
     names = {"map-raw": "raw rows, everywhere, with gradient", "map-contrast": "contrast rows"}
-    names |= {"map-masked": "only where it is read", "map-detach": "without gradient"}
-    names |= {"map-contrast-detach": "contrast rows, without gradient", "map-all": "all three"}
+    names |= {"map-masked": "only where it is read", "map-detach": "without gradient", "map-all": "all three"}
     scores, look = rows_of("ablations-maps-synthetic"), rows_of("attention-maps", "method in ['cam', 'merged']")
     lines = []
     for row, label in names.items():

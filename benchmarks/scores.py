@@ -8,21 +8,21 @@ r"""Measured scores of the systems on one data set, over splits and seeds: what 
 Table 1 of paper 004, and its losses as sums and as means, with weight decay and without:
 
     python benchmarks/scores.py pku --root DIR --folds 0,1,2 --systems set1,set2,set3,triplet18,triplet50 \
-        --profile paper --set pretrained=none --set epochs=15 --out inherent_code-pku
+        --profile paper --set pretrained=none --set epochs=8 --out inherent_code-pku
     python benchmarks/scores.py pku --root DIR --folds 0,1,2 --systems set1,set2,set3 --profile paper \
-        --set pretrained=none --set epochs=15 --grid weight_decay=0,5e-4 --grid reduction=sum \
+        --set pretrained=none --set epochs=8 --grid weight_decay=0,5e-4 --grid reduction=sum \
         --out inherent_code-reduction
     python benchmarks/scores.py pku --root DIR --folds 0,1,2 --systems set2,set3 --profile paper \
-        --set pretrained=none --set epochs=15 --grid weight_decay=0,5e-4 --grid reduction=mean \
+        --set pretrained=none --set epochs=8 --grid weight_decay=0,5e-4 --grid reduction=mean \
         --out inherent_code-reduction --add
 
 Figure 3 of paper 000, and the weight of its attributes:
 
-    python benchmarks/scores.py towncentre --root DIR --folds 0,1,2,3,4 --set epochs=5 --set reduction=sum \
-        --set mining=curriculum --set random_epochs=3 --out sharenet-towncentre \
+    python benchmarks/scores.py towncentre --root DIR --folds 0,1,2,3,4 --set epochs=4 --set reduction=sum \
+        --set mining=curriculum --set random_epochs=2 --out sharenet-towncentre \
         --systems histogram,triplet-alexnet,sharenet-5,sharenet-6,sharenet-7
-    python benchmarks/scores.py towncentre --root DIR --folds 0,1,2,3,4 --set epochs=5 --set reduction=sum \
-        --set mining=curriculum --set random_epochs=3 --out sharenet-alpha --systems sharenet-7 \
+    python benchmarks/scores.py towncentre --root DIR --folds 0,1,2,3,4 --set epochs=4 --set reduction=sum \
+        --set mining=curriculum --set random_epochs=2 --out sharenet-alpha --systems sharenet-7 \
         --grid alpha=0.001,0.003,0.01,0.05
 
 Every row goes to figures/scores-DATASET.csv (or figures/OUT.csv) as soon as it is measured; finished runs are not

@@ -330,7 +330,6 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {  # the rows of Table 3, each 
     "map-contrast": _map("contrast"),
     "map-masked": _map("masked"),
     "map-detach": _map("detach"),
-    "map-contrast-detach": _map("contrast", "detach"),
     "map-all": _map("contrast", "masked", "detach"),
 }
 CLAIMS: tuple[str, ...] = (
