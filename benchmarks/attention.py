@@ -37,11 +37,7 @@ def markdown(table: pd.DataFrame) -> str:
 def scores_of(folder: Path, methods: list[str]) -> pd.DataFrame | None:
     """`localisation` of one run; None for one of another profile or without attributes."""
     run = load_run(folder)
-    if (
-        run.recipe.profile == "smoke"
-        or not getattr(run.network, "tasks", None)
-        or not run.recipe.options.get("attention", True)
-    ):
+    if run.recipe.profile == "smoke" or not run.network.tasks or not run.recipe.options.get("attention", True):
         return None
     place = Path(json.loads((folder / "environment.json").read_text())["root"])
     table = read_images("synthetic", place)

@@ -113,10 +113,10 @@ def check(folder: Path | str) -> pd.DataFrame:
     """
     rows = measured(folder)
     found = []
-    for system, module in SYSTEMS.items():
-        for claim in module.CLAIMS:
+    for name, system in SYSTEMS.items():
+        for claim in system.CLAIMS:
             for comparison in comparisons(claim):
-                about = {"system": system, "claim": claim, **comparison.__dict__}
+                about = {"system": name, "claim": claim, **comparison.__dict__}
                 found += [about | result for result in compare(rows, comparison)]
     return pd.DataFrame(found)
 

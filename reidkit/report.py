@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -183,10 +181,9 @@ def run_figures(run: Run, images: pd.DataFrame, labels: Attributes | None, folde
         figures["training"] = training(run.history, [task.name for task in run.tasks])
     numbers = pd.DataFrame([scores.to_dict()])
     paths = [tables.save(numbers, "scores", folder, about, caption=title)]
-    if hasattr(run.network, "evidence") and run.tasks:
-        with suppress(InputError):  # an AlexNet answers from a vector and has no map
-            figures |= maps(run, query.table)  # 002 1, 3, 4 and 6
-    if getattr(run.network, "tasks", None) and labels is not None:
+    if run.network.classifiers():  # an AlexNet answers from a vector and has no map
+        figures |= maps(run, query.table)  # 002 1, 3, 4 and 6
+    if run.network.tasks and labels is not None:
         labels = labels.only(task.name for task in run.tasks)
         said = tuple(answers(run, part.table, labels) for part in (query, gallery))
         truth = labels.of(query.table["pid"])
@@ -207,7 +204,7 @@ def run_figures(run: Run, images: pd.DataFrame, labels: Attributes | None, folde
 
 def maps(run: Run, table: pd.DataFrame) -> dict[str, Figure | Axes]:
     """Where a network sees the attributes of a few people: a map each, merged, and beside the map of identity."""
-    network: Any = run.network
+    network = run.network
     several = table.reset_index(drop=True).groupby("pid").head(1)
     several = several.iloc[:: max(1, len(several) // 8)].head(8)
     own = load(several, run.recipe.height, run.recipe.width, people=())
@@ -220,7 +217,9 @@ def maps(run: Run, table: pd.DataFrame) -> dict[str, Figure | Axes]:
         said = dict(zip(network.tasks, (logits.argmax(1).tolist() for logits in network.answer(pixels)), strict=True))
     words = [[task.classes[said[task.name][i]] for task in tasks[:6]] for i in range(len(pictures))]
     figures: dict[str, Figure | Axes] = {}
-    if hasattr(network, "identify"):
+    with torch.no_grad():
+        knows_people = network.identify(pixels[:1]).shape[1] > 0
+    if knows_people:
         identity = {"identity": attention.identity_maps(network, pixels, "layercam").numpy()}
         figures["identity"] = plots.heats(pictures, merged | identity, across=True)
         each = identity | each
@@ -575,11 +574,11 @@ def beside(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
 
 def variant_of(plan: Recipe) -> str:
     """Which of its system's VARIANTS a recipe is, whatever its profile changes; "" where it is none."""
-    module = SYSTEMS[plan.system]
-    rows = getattr(module, "VARIANTS", {})
+    system = SYSTEMS[plan.system]
+    rows = system.VARIANTS
 
     def settings(of: Recipe) -> dict[str, object]:
-        return asdict(of) | asdict(module.Options(**of.options))
+        return asdict(of) | asdict(system.Options(**of.options))
 
     names = {name for row in rows.values() for name in row["all"]}
     mine = settings(plan)
