@@ -178,7 +178,8 @@ def class_maps(network: System, images: Tensor, classes: Tensor | None = None) -
     Args:
         images: (B, 3, H, W). classes: (B, T) int64 whose maps are wanted; None: those the network chooses.
     Returns:
-        (B, T, h, w) in units of the logit, on the network's device, as large as its last map.
+        (B, T, h, w) in units of the logit, on the network's device, as large as its last map; 0 where the network
+        says that it does not read (`System.reads`).
     Raises:
         InputError: a network whose attributes are not linear in a pooled map.
     """
@@ -187,7 +188,15 @@ def class_maps(network: System, images: Tensor, classes: Tensor | None = None) -
         if classes is None:
             classes = chosen_classes(network, images)
     rows = [(w - w.mean(0))[chosen] for w, chosen in zip(weights, classes.unbind(1), strict=True)]
-    return class_map(features, torch.stack(rows, 1).detach())
+    maps = class_map(features, torch.stack(rows, 1).detach())
+    inside = read_by(network, maps)
+    return maps if inside is None else maps.masked_fill(~inside, 0)
+
+
+def read_by(network: System, maps: Tensor) -> Tensor | None:
+    """Where the network reads for each task, (T, h, 1) bool beside `class_maps` (B, T, h, w); None: everywhere."""
+    rows = network.reads(maps.shape[2])
+    return None if rows is None else rows[..., None].to(maps.device)
 
 
 def attribute_maps(
@@ -213,7 +222,8 @@ def attribute_maps(
     if method == "cam":
         every = torch.zeros(len(images), len(tasks), dtype=torch.int64, device=images.device)
         every[:, t] = classes
-        return _enlarged(normalise(class_maps(network, images, every)[:, t]), images)
+        maps = class_maps(network, images, every)
+        return _enlarged(normalise(maps, read_by(network, maps))[:, t], images)
     scores = [contrast(label) for label in classes.tolist()]
     layers = layers_of(network, "attributes")
     return explain(network, images, lambda x: network.answer(x)[t], scores, layers, method)
@@ -228,7 +238,9 @@ def merged_map(network: System, images: Tensor) -> Tensor:
     with untouched(network), torch.no_grad():
         own = network.attention_map(images)
     if own is None:
-        own = merge(class_maps(network, images)[:, attended(network.tasks)])
+        maps, tasks = class_maps(network, images), attended(network.tasks)
+        inside = read_by(network, maps)
+        own = merge(maps[:, tasks], None if inside is None else inside[tasks])
     return _enlarged(own, images)
 
 

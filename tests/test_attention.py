@@ -190,6 +190,24 @@ def test_the_merged_map_is_the_networks_own() -> None:
     torch.testing.assert_close(merged_map(other, IMAGES), large)
 
 
+def test_a_masked_network_has_no_map_where_its_classifiers_do_not_read() -> None:
+    tasks = [replace(fakes.CLOTHES[0], name="upcolor"), replace(fakes.CLOTHES[1], name="shoes")]  # read top and bottom
+    targets = replace(PEOPLE.targets, tasks=tuple(tasks))
+    options = {"regions": "body", "attention": False, "channels": 8}
+    own, free = (network(AANet, upright, targets, masked=masked, **options) for masked in (True, False))
+    maps, whole = class_maps(own, IMAGES), class_maps(free, IMAGES)  # (B, T, 16, 8)
+    read = torch.zeros(2, 16, 1, dtype=torch.bool)
+    read[0, :8], read[1, 5:] = True, True  # to the 6th twelfth, and from the 4th, 5.33, on
+    assert free.reads(16) is None and torch.equal(own.reads(16), read[..., 0])
+    assert torch.equal(maps, whole * read) and (whole * ~read).any()
+    for task, blank in {"upcolor": slice(18, 32), "shoes": slice(0, 9)}.items():  # bilinear: beside it, half a row more
+        heat, everywhere = (attribute_maps(one, IMAGES, task, "cam") for one in (own, free))
+        assert not heat[:, blank].any() and everywhere[:, blank].any() and heat.amax((1, 2)).min() > 0.5
+    expected = merge(maps, read)[:, None]
+    large = nn.functional.interpolate(expected, (32, 16), mode="bilinear")[:, 0]
+    torch.testing.assert_close(merged_map(own, IMAGES), large)
+
+
 def test_questions_without_an_answer_are_one_sentence() -> None:
     own = network()
     with pytest.raises(InputError, match="not asked about 'hat': it answers shirt, bright"):

@@ -24,6 +24,7 @@ from ..attention import (
     normalise,
     part_masks,
     pointing,
+    read_by,
 )
 from ..features import images_of
 from ..images import InputError
@@ -117,7 +118,8 @@ class AttentionBrowser(App):
         chosen, sure = [int(p.argmax()) for p in odds], [float(p.max()) for p in odds]
         if self.method.value == "cam":  # all attributes in one product
             size = pixels.shape[-2:]
-            small = normalise(class_maps(network, pixels)).float()
+            maps = class_maps(network, pixels)
+            small = normalise(maps, read_by(network, maps)).float()
             maps = torch.nn.functional.interpolate(small, size, mode="bilinear", align_corners=False)[0].cpu()
         else:
             names = [task.name for task in self.tasks]
