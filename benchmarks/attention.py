@@ -60,11 +60,7 @@ def scores_of(folder: Path, methods: list[str], rows: list[str]) -> pd.DataFrame
     row = variant_of(run.recipe)
     if rows and row not in rows:
         return None
-    if (
-        run.recipe.profile == "smoke"
-        or not getattr(run.network, "tasks", None)
-        or not run.recipe.options.get("attention", True)
-    ):
+    if run.recipe.profile == "smoke" or not run.network.tasks or not run.recipe.options.get("attention", True):
         return None
     place = Path(json.loads((folder / "environment.json").read_text())["root"])
     table = read_images("synthetic", place)

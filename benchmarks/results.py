@@ -21,7 +21,7 @@ import typer
 from reidkit import claims
 from reidkit.papers import published
 from reidkit.report import PRINTED, Printed
-from reidkit.systems import aanet
+from reidkit.systems.aanet import AANet
 from reidkit.tables import markdown
 from reidkit.train import recipe
 
@@ -153,7 +153,7 @@ def maps() -> str:
 
 DEFAULT_MAP = next(  # the row that is the recipe itself, under whose name its runs go
     name
-    for name in aanet.VARIANTS
+    for name in AANet.VARIANTS
     if name.startswith("map-") and recipe("aanet", variant=name) == recipe("aanet", variant="attention")
 )
 

@@ -50,7 +50,7 @@ from reidkit.cli import setting
 from reidkit.features import Features, features_of
 from reidkit.images import read_images
 from reidkit.metrics import measured_row, score
-from reidkit.systems import inherent_code, sharenet
+from reidkit.systems import SYSTEMS
 from reidkit.train import load_or_fit, recipe, write
 
 VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -59,8 +59,8 @@ VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "identity": ("ResNet-18, identity", "baseline", {"triplet": 0}),
     "both": ("ResNet-18, identity + triplet", "baseline", {}),
 }
-VARIANTS |= {row: (row, "inherent_code", {"variant": row}) for row in inherent_code.VARIANTS}
-VARIANTS |= {row: (row, "sharenet", {"variant": row}) for row in sharenet.VARIANTS}
+for system in ("inherent_code", "sharenet"):
+    VARIANTS |= {row: (row, system, {"variant": row}) for row in SYSTEMS[system].VARIANTS}
 
 
 def numbers(text: str) -> list[int]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .papers import published
     from .ranking import Ranking, rank
     from .search import Gallery, rerank, rerank_cost
+    from .systems import System
     from .train import Recipe, fit, load_or_fit, load_run, recipe
     from .widgets import browse
 
@@ -27,6 +28,7 @@ __all__ = [
     "Ranking",
     "Recipe",
     "Scores",
+    "System",
     "browse",
     "describe",
     "evaluate",
@@ -53,6 +55,7 @@ _HOME = {
     "papers": ("published",),
     "ranking": ("Ranking", "rank"),
     "search": ("Gallery", "rerank", "rerank_cost"),
+    "systems": ("System",),
     "train": ("Recipe", "fit", "load_or_fit", "load_run", "recipe"),
     "widgets": ("browse",),
 }

@@ -35,6 +35,7 @@ from .cams import class_map, merge, normalise
 from .data import ImageSet, part_masks, standardise
 from .images import InputError, nearest
 from .synthetic import PARTS
+from .systems import System
 from .systems.aanet import attended
 
 __all__ = [
@@ -119,11 +120,12 @@ def starting(layer: nn.Module) -> Iterator[None]:
         handle.remove()
 
 
-def layers_of(network: Any, of: str) -> list[nn.Module]:
-    """The layers whose maps decide "attributes" or "identity": the network's own choice, or the backbone's last."""
-    if hasattr(network, "last_layers"):
-        return list(network.last_layers(of))
-    return [list(network.backbone.stages.values())[-1]]
+def layers_of(network: System, of: str) -> list[nn.Module]:
+    """The layers whose maps decide "attributes" or "identity"; InputError for a system without maps."""
+    layers = network.last_layers(of)
+    if not layers:
+        raise InputError(f"{network.name} has no maps to look at: choose a system that learns.")
+    return layers
 
 
 def explain(
@@ -164,37 +166,41 @@ def _enlarged(maps: Tensor, images: Tensor) -> Tensor:
 # --- attributes --------------------------------------------------------------------------------------------------
 
 
-def chosen_classes(network: Any, images: Tensor) -> Tensor:
+def chosen_classes(network: System, images: Tensor) -> Tensor:
     """The class a network chooses for each image and task, (B, T) int64."""
     with untouched(network), torch.no_grad():
         return torch.stack([logits.argmax(1) for logits in network.answer(images)], 1)
 
 
-def class_maps(network: Any, images: Tensor, classes: Tensor | None = None) -> Tensor:
+def class_maps(network: System, images: Tensor, classes: Tensor | None = None) -> Tensor:
     """Class activation maps of every attribute, all in one product.
 
     Args:
         images: (B, 3, H, W). classes: (B, T) int64 whose maps are wanted; None: those the network chooses.
     Returns:
-        (B, T, h, w) in units of the logit, on the network's device, as large as its last map.
+        (B, T, h, w) in units of the logit, on the network's device, as large as its last map; 0 where the network
+        says that it does not read (`System.reads`).
     Raises:
         InputError: a network whose attributes are not linear in a pooled map.
     """
-    if not hasattr(network, "evidence") or not network.tasks:
-        raise InputError(
-            f"{type(network).__module__.rpartition('.')[2]} has no linear classifier of attributes behind a mean of a "
-            "map, so no class activation map: use a method such as 'gradcam'."
-        )
     with untouched(network), torch.no_grad():
         features, weights = network.evidence(images)
         if classes is None:
             classes = chosen_classes(network, images)
     rows = [(w - w.mean(0))[chosen] for w, chosen in zip(weights, classes.unbind(1), strict=True)]
-    return class_map(features, torch.stack(rows, 1).detach())
+    maps = class_map(features, torch.stack(rows, 1).detach())
+    inside = read_by(network, maps)
+    return maps if inside is None else maps.masked_fill(~inside, 0)
+
+
+def read_by(network: System, maps: Tensor) -> Tensor | None:
+    """Where the network reads for each task, (T, h, 1) bool beside `class_maps` (B, T, h, w); None: everywhere."""
+    rows = network.reads(maps.shape[2])
+    return None if rows is None else rows[..., None].to(maps.device)
 
 
 def attribute_maps(
-    network: Any, images: Tensor, task: str, method: str = "gradcam", classes: Tensor | None = None
+    network: System, images: Tensor, task: str, method: str = "gradcam", classes: Tensor | None = None
 ) -> Tensor:
     """Where a network sees an attribute.
 
@@ -206,7 +212,7 @@ def attribute_maps(
     Raises:
         InputError: a task the network does not answer, an unknown method, "cam" where there is none.
     """
-    tasks = list(getattr(network, "tasks", []))
+    tasks = network.tasks
     if task not in tasks:
         known = f"it answers {', '.join(tasks)}." if tasks else "it answers none."
         raise InputError(f"this network was not asked about {task!r}: {known}")
@@ -216,29 +222,32 @@ def attribute_maps(
     if method == "cam":
         every = torch.zeros(len(images), len(tasks), dtype=torch.int64, device=images.device)
         every[:, t] = classes
-        return _enlarged(normalise(class_maps(network, images, every)[:, t]), images)
+        maps = class_maps(network, images, every)
+        return _enlarged(normalise(maps, read_by(network, maps))[:, t], images)
     scores = [contrast(label) for label in classes.tolist()]
     layers = layers_of(network, "attributes")
     return explain(network, images, lambda x: network.answer(x)[t], scores, layers, method)
 
 
-def merged_map(network: Any, images: Tensor) -> Tensor:
+def merged_map(network: System, images: Tensor) -> Tensor:
     """The attribute attention map of paper 002: the network's own, or the same made of its class activation maps.
 
     Returns:
         (B, H, W), from 0 to 1, 0 where no attribute looks.
     """
     with untouched(network), torch.no_grad():
-        own = getattr(network(images), "attention", None)
+        own = network.attention_map(images)
     if own is None:
-        own = merge(class_maps(network, images)[:, attended(network.tasks)])
+        maps, tasks = class_maps(network, images), attended(network.tasks)
+        inside = read_by(network, maps)
+        own = merge(maps[:, tasks], None if inside is None else inside[tasks])
     return _enlarged(own, images)
 
 
 # --- people ------------------------------------------------------------------------------------------------------
 
 
-def identity_maps(network: Any, images: Tensor, method: str = "gradcam", label: Tensor | None = None) -> Tensor:
+def identity_maps(network: System, images: Tensor, method: str = "gradcam", label: Tensor | None = None) -> Tensor:
     """Where a network sees who it is.
 
     Args:
@@ -249,20 +258,19 @@ def identity_maps(network: Any, images: Tensor, method: str = "gradcam", label: 
     Raises:
         InputError: a network that does not classify people.
     """
-    if not hasattr(network, "identify"):
-        raise InputError(
-            "this network does not classify people: use pair_maps, which asks what makes two images alike."
-        )
     with untouched(network), torch.no_grad():
         logits = network.identify(images)
     if not logits.shape[1]:
-        raise InputError("this network was trained without identity: use pair_maps.")
+        raise InputError(
+            "this network does not classify people, or was trained without identity: use pair_maps, which asks what "
+            "makes two images alike."
+        )
     labels = (logits.argmax(1) if label is None else label).tolist()
     layers = layers_of(network, "identity")
     return explain(network, images, network.identify, [contrast(k) for k in labels], layers, method)
 
 
-def pair_maps(network: Any, first: Tensor, second: Tensor, method: str = "gradcam") -> tuple[Tensor, Tensor]:
+def pair_maps(network: System, first: Tensor, second: Tensor, method: str = "gradcam") -> tuple[Tensor, Tensor]:
     """What makes two images alike: the cosine of their descriptors, traced back into each of them.
 
     Args:
@@ -320,7 +328,7 @@ def centre_box(n: int, height: int, width: int) -> Tensor:
 
 
 def localisation(
-    network: Any,
+    network: System,
     images: ImageSet,
     parts: Tensor,
     *,

@@ -106,7 +106,7 @@ def build(name: str = "resnet18", pretrained: str = "none", last_stride: int = 2
         if last_stride == 1:
             open_last_stage(network.layer4)
         stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
-        layers = {f"layer{i}": getattr(network, f"layer{i}") for i in range(1, 5)}
+        layers = {f"layer{i}": network.get_submodule(f"layer{i}") for i in range(1, 5)}
         stages = nn.ModuleDict({"stem": stem, **layers})
         backbone = Backbone(name, stages, network.fc.in_features, 16 * last_stride)
     if of_run:

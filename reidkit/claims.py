@@ -129,8 +129,8 @@ def check(folder: Path | str, system: str | None = None) -> pd.DataFrame:
     """
     rows = measured(folder)
     found = []
-    for name, module in SYSTEMS.items():
-        for claim in module.CLAIMS if system in (None, name) else ():
+    for name, own in SYSTEMS.items():
+        for claim in own.CLAIMS if system in (None, name) else ():
             for comparison in comparisons(claim):
                 about = {"system": name, "claim": claim, **comparison.__dict__}
                 found += [about | result for result in compare(rows, comparison)]

@@ -332,7 +332,7 @@ def search(
     found = load_run(run)
     plan = found.recipe
     wanted = dict(setting(part, "--attributes") for part in attributes.split(",")) if attributes else {}
-    if wanted and not getattr(found.network, "tasks", None):
+    if wanted and not found.network.tasks:
         raise InputError(f"{run} answers no attributes: give a run of a system that learns them, such as two_stage.")
     if wanted:
         description(wanted, found.tasks)  # a word that is not known is refused before anything is read

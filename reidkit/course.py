@@ -23,6 +23,7 @@ from .data import ImageSet, load
 from .features import answer, stamp
 from .images import CARDS, InputError, check, default_root, is_person, read_images, validation_fold
 from .metrics import Scores, attribute_scores
+from .systems import System
 from .train import PROFILES, Recipe, Run, environment, learns_attributes, needs_parts, write
 
 SIZES = {"smoke": "smoke", "quick": "quick", "paper": "full"}  # of the synthetic benchmark, by profile
@@ -122,6 +123,7 @@ def sets(
     images: pd.DataFrame,
     attributes: Attributes | None = None,
     *,
+    system: type[System] | None = None,
     progress: bool = False,
 ) -> tuple[ImageSet, ImageSet | None]:
     """What a recipe trains on, and the people it holds out, decoded: `load_or_fit(recipe, *sets(recipe, images))`.
@@ -129,16 +131,17 @@ def sets(
     Args:
         images: the table of a data set.
         attributes: its labels; read from its folder where the system learns attributes and none are given.
+        system: the class, for a system of your own.
     Raises:
         InputError: a system that learns attributes on a data set without, one that needs part maps on real people.
     """
-    if attributes is None and learns_attributes(recipe):
+    if attributes is None and learns_attributes(recipe, system):
         attributes = asked_attributes(images)
     if recipe.validation:
         images = validation_fold(images, recipe.validation, recipe.seed)
 
     def decoded(split: str) -> ImageSet:
-        rows, parts = images[images["split"] == split], needs_parts(recipe) and split == "train"
+        rows, parts = images[images["split"] == split], needs_parts(recipe, system) and split == "train"
         return load(rows, recipe.height, recipe.width, attributes=attributes, parts=parts, progress=progress)
 
     return decoded("train"), decoded("val") if recipe.validation else None
@@ -146,7 +149,7 @@ def sets(
 
 def attribute_table(run: Run, images: pd.DataFrame, *, progress: bool = False) -> pd.DataFrame | None:
     """`metrics.attribute_scores` of a run on images of the test people; None where the run answers no attributes."""
-    if not getattr(run.network, "tasks", None):
+    if not run.network.tasks:
         return None
     attributes = read_attributes(run.recipe.dataset, images.attrs["root"], fold=run.recipe.fold)
     attributes = attributes.only(task.name for task in run.tasks)

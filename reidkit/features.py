@@ -14,12 +14,13 @@ import torch
 from lightning_fabric import Fabric
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from .attributes import Task
 from .data import ImageSet, load, standardise
 from .images import InputError, absolute, read_images
+from .systems import System
 from .train import Recipe, Run, fabric_for, write
 
 COLUMNS = ("pid", "camid", "frame", "orientation")
@@ -63,7 +64,7 @@ class Features:
 
 @torch.inference_mode()
 def describe(
-    network: nn.Module,
+    network: System,
     images: ImageSet,
     recipe: Recipe,
     *,
@@ -74,11 +75,11 @@ def describe(
     """Descriptors of all images with a trained network, in the recipe's precision, float32 out.
 
     Args:
-        network: of any system, with `describe(images (B, 3, H, W)) -> (B, D)`.
+        network: of any system.
         batch: images at once.
     """
     fabric = fabric or fabric_for(recipe)
-    system: Any = network.to(fabric.device).eval()
+    system = network.to(fabric.device).eval()
     rows = []
     starts = range(0, len(images), batch)
     for start in tqdm(starts, "describing", disable=not progress, leave=False):
@@ -109,11 +110,10 @@ def answer(run: Run, images: ImageSet, *, batch: int = 256, progress: bool = Fal
     Raises:
         InputError: a run whose network answers no attributes.
     """
-    system: Any = run.network
-    if not run.tasks or not hasattr(system, "answer"):
+    if not run.tasks:
         raise InputError(f"{run.folder} answers no attributes: give a run of a system that learns them.")
     fabric = fabric_for(run.recipe)
-    system = system.to(fabric.device).eval()
+    system = run.network.to(fabric.device).eval()
     rows = []
     starts = range(0, len(images), batch)
     for start in tqdm(starts, "answering", disable=not progress, leave=False):
@@ -121,7 +121,10 @@ def answer(run: Run, images: ImageSet, *, batch: int = 256, progress: bool = Fal
         with fabric.autocast():
             rows.append([logits.float().softmax(1).cpu() for logits in system.answer(pixels)])
     if not rows or not rows[0]:
-        raise InputError(f"{run.folder} answers no attributes in this stage: give the run of its attribute stage.")
+        raise InputError(
+            f"{run.folder} answers no attributes in this stage: give the run of its attribute stage, or of a system "
+            "that learns them."
+        )
     return Answers(tuple(torch.cat(task) for task in zip(*rows, strict=True)), run.tasks, images.table)
 
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,7 +22,7 @@ from matplotlib.figure import Figure
 from . import attention, claims, plots, tables, thresholds
 from .attributes import Attributes, imbalance, read_attributes
 from .course import easy_to_hard
-from .data import binary_columns, binary_labels, load, standardise
+from .data import ImageSet, binary_columns, binary_labels, load, standardise
 from .features import Answers, answer, features_of
 from .images import InputError, is_person, read_images
 from .metrics import RERANKED, attribute_scores, column_scores, measured_row, score
@@ -32,7 +30,7 @@ from .papers import PAPERS, published
 from .ranking import Ranking, leave_out, rank_features
 from .systems import SYSTEMS
 from .systems.aanet import attended, peak_regions
-from .systems.part_multitask import is_lower
+from .systems.part_multitask import PartMultitask, is_lower
 from .train import Recipe, Run, git_state, load_run, recipe
 
 FILTER = (  # what a list is filtered by, as far as it is answered (002 Figure 8): Market-1501's names and PETA's
@@ -183,10 +181,9 @@ def run_figures(run: Run, images: pd.DataFrame, labels: Attributes | None, folde
         figures["training"] = training(run.history, [task.name for task in run.tasks])
     numbers = pd.DataFrame([scores.to_dict() | measured_row(query, gallery, plan.metric)])
     paths = [tables.save(numbers, "scores", folder, about, caption=title)]
-    if hasattr(run.network, "evidence") and run.tasks:
-        with suppress(InputError):  # an AlexNet answers from a vector and has no map
-            figures |= maps(run, query.table)  # 002 1, 3, 4 and 6
-    if getattr(run.network, "tasks", None) and labels is not None:
+    if run.network.classifiers():  # an AlexNet answers from a vector and has no map
+        figures |= maps(run, query.table)  # 002 1, 3, 4 and 6
+    if run.network.tasks and labels is not None:
         labels = labels.only(task.name for task in run.tasks)
         said = tuple(answers(run, part.table, labels) for part in (query, gallery))
         truth = labels.of(query.table["pid"])
@@ -198,11 +195,13 @@ def run_figures(run: Run, images: pd.DataFrame, labels: Attributes | None, folde
             shown = range(len(rows))
             figures["filter"] = plots.strips(before_after, query.table.iloc[rows], gallery.table, shown)  # 002 8
             mark(figures["filter"], ("whole list", "filtered") * (len(rows) // 2))
-        if plan.system == "part_multitask":  # whose Tables 6 and 7 are of columns, on the gallery
-            scored, of = columns_table(run, gallery.table, labels), "gallery, mean accuracy of yes and no"
+        if isinstance(run.network, PartMultitask):  # whose paper's Tables 6 and 7 are of columns, on the gallery
+            images_of_people = gallery.table[is_person(gallery.table)]
+            pixels = load(images_of_people, plan.height, plan.width, attributes=labels, people=())
+            right, of = columns_table(run.network, pixels), "gallery, mean accuracy of yes and no"
         else:
-            scored, of = attribute_scores(truth, said[0].classes, run.tasks), "queries"
-        table = beside_published(plan.system, plan.dataset, scored)
+            right, of = attribute_scores(truth, said[0].classes, run.tasks), "queries"
+        table = beside_published(plan.system, plan.dataset, right)
         caption = f"{title}; attributes of the {of}, %"
         paths.append(tables.save(table, "attribute-table", folder, about, caption=caption))  # 002 4, 003 6 and 7
     paths = [plots.save(figure, name, folder, about) for name, figure in figures.items()] + paths
@@ -210,26 +209,23 @@ def run_figures(run: Run, images: pd.DataFrame, labels: Attributes | None, folde
     return paths
 
 
-def columns_table(run: Run, table: pd.DataFrame, labels: Attributes) -> pd.DataFrame:
+def columns_table(network: PartMultitask, images: ImageSet) -> pd.DataFrame:
     """How often each column of the binary view is answered right, as paper 003 counts: a row a task, its columns' mean.
 
     Args:
-        run: of a system that answers yes or no.
-        table: the images; those of nobody known are left out.
-        labels: of the run's tasks.
+        network: a trained network that answers yes or no.
+        images: with the attributes it was asked.
     """
-    people = table[is_person(table)]
-    pixels = load(people, run.recipe.height, run.recipe.width, attributes=labels, people=())
-    network: Any = run.network
+    device = next(network.parameters()).device
     with torch.no_grad():
-        yes = torch.cat([network.yes(standardise(part)).cpu() > 0 for part in pixels.pixels.split(256)])
-    columns = binary_columns(run.tasks)
-    return column_scores(binary_labels(pixels.attributes, columns).numpy(), yes.numpy(), columns.numpy(), run.tasks)
+        yes = torch.cat([network.yes(standardise(part.to(device))).cpu() > 0 for part in images.pixels.split(256)])
+    columns = binary_columns(images.tasks)
+    return column_scores(binary_labels(images.attributes, columns).numpy(), yes.numpy(), columns.numpy(), images.tasks)
 
 
 def maps(run: Run, table: pd.DataFrame) -> dict[str, Figure | Axes]:
     """Where a network sees the attributes of a few people: a map each, merged, and beside the map of identity."""
-    network: Any = run.network
+    network = run.network
     several = table.reset_index(drop=True).groupby("pid").head(1)
     several = several.iloc[:: max(1, len(several) // 8)].head(8)
     own = load(several, run.recipe.height, run.recipe.width, people=())
@@ -242,7 +238,9 @@ def maps(run: Run, table: pd.DataFrame) -> dict[str, Figure | Axes]:
         said = dict(zip(network.tasks, (logits.argmax(1).tolist() for logits in network.answer(pixels)), strict=True))
     words = [[task.classes[said[task.name][i]] for task in tasks[:6]] for i in range(len(pictures))]
     figures: dict[str, Figure | Axes] = {}
-    if hasattr(network, "identify"):
+    with torch.no_grad():
+        knows_people = network.identify(pixels[:1]).shape[1] > 0
+    if knows_people:
         identity = {"identity": attention.identity_maps(network, pixels, "layercam").numpy()}
         figures["identity"] = plots.heats(pictures, merged | identity, across=True)
         each = identity | each
@@ -644,11 +642,11 @@ def beside(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
 
 def variant_of(plan: Recipe) -> str:
     """Which of its system's VARIANTS a recipe is, whatever its profile changes; "" where it is none."""
-    module = SYSTEMS[plan.system]
-    rows = getattr(module, "VARIANTS", {})
+    system = SYSTEMS[plan.system]
+    rows = system.VARIANTS
 
     def settings(of: Recipe) -> dict[str, object]:
-        return asdict(of) | asdict(module.Options(**of.options))
+        return asdict(of) | asdict(system.Options(**of.options))
 
     names = {"backbone", *(name for row in rows.values() for name in row.get("all", {}))}
     mine = settings(plan)

@@ -16,8 +16,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -47,7 +46,7 @@ from .data import (
     triplet_batches,
 )
 from .images import InputError
-from .systems import SYSTEMS, histogram
+from .systems import SYSTEMS, System, histogram
 
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it repeats the precision at every use
 
@@ -152,35 +151,45 @@ class Recipe:
         return cls(**{**values, "milestones": tuple(values["milestones"])})
 
 
-def system_of(name: str) -> ModuleType:
-    """The module of a system; InputError with the names there are."""
-    if name not in SYSTEMS:
-        near = get_close_matches(name, SYSTEMS, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"system {name!r} is not known: choose one of {', '.join(SYSTEMS)}.{hint}")
-    return SYSTEMS[name]
+def system_of(system: str | type[System]) -> type[System]:
+    """The class of a system by its name; a class of your own as it is.
+
+    Raises:
+        InputError: a name there is not; a class without a name of its own.
+    """
+    if isinstance(system, str):
+        if system not in SYSTEMS:
+            near = get_close_matches(system, SYSTEMS, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"system {system!r} is not known: choose one of {', '.join(SYSTEMS)}.{hint}")
+        return SYSTEMS[system]
+    if not system.name.isidentifier() or SYSTEMS.get(system.name, system) is not system:
+        raise InputError(f"{system.__name__} needs a name of its own, such as name = 'mine': it has {system.name!r}.")
+    return system
 
 
-def recipe(system: str, profile: str = "quick", variant: str = "", **changes: Any) -> Recipe:
+def recipe(system: str | type[System], profile: str = "quick", variant: str = "", **changes: Any) -> Recipe:
     """The recipe of a system in a profile, with changes to its fields or to the system's own options.
 
-    `variant` names one of the system's VARIANTS, a row of its paper's table: changes for all profiles, or by profile.
-
+    Args:
+        system: by name, or a class of your own; the recipe has its name.
+        profile: "smoke", "quick" or "paper".
+        variant: one of the system's VARIANTS, a row of its paper's table: changes for all profiles, or by profile.
+        changes: by the name of a field or of an option; their values may be texts.
     Raises:
         InputError: an unknown system, profile, variant or name; a value of the wrong type.
     """
-    module = system_of(system)
+    chosen = system_of(system)
     if profile not in PROFILES:
         raise InputError(f"profile {profile!r} is not known: choose one of {', '.join(PROFILES)}.")
-    variants = getattr(module, "VARIANTS", {})
-    if variant and variant not in variants:
-        known = f"choose one of {', '.join(variants)}." if variants else "it has none."
-        raise InputError(f"{system} has no variant {variant!r}: {known}")
-    row = variants.get(variant, {})
+    if variant and variant not in chosen.VARIANTS:
+        known = f"choose one of {', '.join(chosen.VARIANTS)}." if chosen.VARIANTS else "it has none."
+        raise InputError(f"{chosen.name} has no variant {variant!r}: {known}")
+    row = chosen.VARIANTS.get(variant, {})
     own = {f.name: f.default for f in fields(Recipe) if f.name != "options"}
-    options = {f.name: f.default for f in fields(module.Options)}
-    values: dict[str, Any] = {"system": system, "profile": profile, "options": {}}
-    given = {**module.RECIPES[profile], **row.get("all", {}), **row.get(profile, {}), **changes}
+    options = {f.name: f.default for f in fields(chosen.Options)}
+    values: dict[str, Any] = {"system": chosen.name, "profile": profile, "options": {}}
+    given = {**chosen.RECIPES.get(profile, {}), **row.get("all", {}), **row.get(profile, {}), **changes}
     for name, value in given.items():
         if name in own:
             values[name] = typed(name, value, own[name])
@@ -189,8 +198,8 @@ def recipe(system: str, profile: str = "quick", variant: str = "", **changes: An
         else:
             near = get_close_matches(name, [*own, *options], 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join([*own, *options])}."
-            raise InputError(f"{system} has no setting {name!r}: {hint}")
-    module.Options(**values["options"])  # a wrong value is refused here, before any image is read
+            raise InputError(f"{chosen.name} has no setting {name!r}: {hint}")
+    chosen.Options(**values["options"])  # a wrong value is refused here, before any image is read
     return Recipe(**values)
 
 
@@ -212,9 +221,9 @@ def typed(name: str, value: Any, default: Any) -> Any:
         raise InputError(f"{name}={value!r} is no {kind.__name__}, such as {default!r}.") from None
 
 
-def options_of(recipe: Recipe) -> Any:
-    """The system's Options with the recipe's changes."""
-    return system_of(recipe.system).Options(**recipe.options)
+def options_of(recipe: Recipe, system: type[System] | None = None) -> Any:
+    """The system's Options with the recipe's changes; `system` is the class of one of your own."""
+    return system_of(system or recipe.system).Options(**recipe.options)
 
 
 # --- device and precision ------------------------------------------------------------------------------------
@@ -258,17 +267,23 @@ def cpu_has_bf16() -> bool:
 # --- the loop ------------------------------------------------------------------------------------------------
 
 
-def new_network(recipe: Recipe, targets: Targets) -> nn.Module:
-    """The system's network with random (seeded) or pretrained weights, channels last."""
+def new_network(recipe: Recipe, targets: Targets, system: type[System] | None = None) -> System:
+    """The system's network with random (seeded) or pretrained weights, channels last.
+
+    Args:
+        recipe: with the seed and the backbone.
+        targets: what the training images ask of it.
+        system: the class, for a system of your own.
+    """
     torch.manual_seed(recipe.seed)
     backbone = build(recipe.backbone, recipe.pretrained, recipe.last_stride)
-    network = system_of(recipe.system).Network(backbone, targets, options_of(recipe))
-    return network.to(memory_format=torch.channels_last)
+    network = system_of(system or recipe.system)(backbone, targets, options_of(recipe, system))
+    return cast(System, network.to(memory_format=torch.channels_last))
 
 
-def new_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
+def new_optimizer(recipe: Recipe, network: System) -> torch.optim.Optimizer:
     """Adam or SGD; the backbone, and what the network names in `rates`, learns at a multiple of lr, its `scale`."""
-    rates = network.rates() if hasattr(network, "rates") else {}
+    rates = network.rates()
     scales: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
@@ -349,34 +364,90 @@ class History:
         return pd.DataFrame(self.rows)
 
 
+def train_epoch(
+    recipe: Recipe,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: ImageSet,
+    batches: list[np.ndarray],
+    epoch: int,
+    fabric: Fabric,
+) -> Sums:
+    """One epoch, a step a batch.
+
+    Args:
+        recipe: of the training.
+        model: the network as `fabric.setup` gives it.
+        optimizer: of its weights; every group has a `scale`.
+        images: the training images.
+        batches: rows of `images`, those of this device.
+        epoch: from 0.
+        fabric: device and precision.
+    Returns:
+        the losses and what was watched.
+    """
+    network, sums = system_in(model), Sums()
+    model.train()
+    torch.manual_seed(recipe.seed * 100_003 + epoch)  # dropout and the like
+    generator = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch + 7919 * fabric.global_rank)
+    with fabric.autocast():
+        network.before_epoch(images)
+    for step, index in enumerate(batches):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.lr * rate(recipe, (epoch + step / len(batches)) / recipe.epochs) * group["scale"]
+        batch: Batch = fabric.to_device(images.batch(index))
+        batch = network.invent(batch, images.tasks, network.options, generator)
+        batch = augment(batch, recipe, generator)
+        with fabric.autocast():
+            network.before_step(images)
+        output = model(batch["image"])
+        losses = network.objective(output, batch)
+        optimizer.zero_grad()
+        fabric.backward(cast(Tensor, sum(losses.values())))
+        optimizer.step()
+        with fabric.autocast():
+            network.after_step(output, batch)
+        sums.add(losses, network.watch(output, batch))
+    return sums
+
+
+def system_in(model: nn.Module) -> System:
+    """The network in what `fabric.setup` wraps around it."""
+    return model if isinstance(model, System) else cast(System, model.module)
+
+
 def fit(
     recipe: Recipe,
     train: ImageSet,
     validation: ImageSet | None = None,
     *,
+    system: type[System] | None = None,
     fabric: Fabric | None = None,
     progress: bool = True,
     state: dict[str, Any] | None = None,
     after_epoch: Callable[[dict[str, Any]], None] | None = None,
-) -> tuple[nn.Module, History]:
+) -> tuple[System, History]:
     """Train a system on images in memory.
 
     Args:
+        recipe: all that decides the training.
         train: the training images; label -1 is left out.
         validation: images of other people. After every epoch the losses on them are noted as `val_...`, the weights
             of the best epoch are the ones kept, and `patience` epochs without a better one end the training.
+        system: the class, for a system of your own.
+        fabric: device and precision; by default those of `fabric_for`.
+        progress: with a bar.
         state: where an interrupted training stood (what `after_epoch` was given).
         after_epoch: called after every epoch with all that is needed to go on from there.
     Returns:
         the network in evaluation mode on its device, and the history.
     Raises:
         InputError: a loss that is not finite, with its name, epoch and step; attributes or validation images that
-            the recipe needs and that are not given.
+            the recipe needs and that are not given; fewer batches than devices.
     """
-    system, options = system_of(recipe.system), options_of(recipe)
-    ready(recipe, train, validation)
+    ready(recipe, train, validation, system)
     fabric = fabric or fabric_for(recipe)
-    network = new_network(recipe, train.targets)
+    network = new_network(recipe, train.targets, system)
     if not any(p.requires_grad for p in network.parameters()):
         return network.to(fabric.device).eval(), History()
     optimizer = new_optimizer(recipe, network)
@@ -392,42 +463,26 @@ def fit(
     for epoch in epochs:
         if recipe.patience and stale(history) >= recipe.patience:
             break
-        torch.manual_seed(recipe.seed * 100_003 + epoch)  # dropout and the like
-        generator = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch + 7919 * fabric.global_rank)
         batches = plan(recipe, label, epoch, groups)
         steps = len(batches) // fabric.world_size  # on each device, the same number or they wait for ever
-        started, images, sums = time.perf_counter(), 0, Sums()
-        model.train()
-        call(network, "before_epoch", fabric, train)
-        for step, index in enumerate(batches[fabric.global_rank :: fabric.world_size][:steps]):
-            share = rate(recipe, (epoch + step / steps) / recipe.epochs)
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.lr * share * group["scale"]
-            batch: Batch = fabric.to_device(train.batch(index))
-            if hasattr(system, "invent"):
-                batch = system.invent(batch, train.tasks, options, generator)
-            batch = augment(batch, recipe, generator)
-            call(network, "before_step", fabric, train)
-            output = model(batch["image"])
-            losses = system.objective(output, batch, options)
-            optimizer.zero_grad()
-            fabric.backward(sum(losses.values()))
-            optimizer.step()
-            call(network, "after_step", fabric, output, batch)
-            sums.add(losses, system.watch(output, batch))
-            images += len(index)
+        if not steps:
+            raise InputError(
+                f"{len(batches)} batches of {recipe.batch} images are too few for {fabric.world_size} devices: give a "
+                "smaller batch or fewer devices."
+            )
+        batches = batches[fabric.global_rank :: fabric.world_size][:steps]
+        started = time.perf_counter()
+        sums = train_epoch(recipe, model, optimizer, train, batches, epoch, fabric)
         seconds = time.perf_counter() - started
+        speed = sum(map(len, batches)) * fabric.world_size / seconds
+        lr = recipe.lr * rate(recipe, (epoch + (steps - 1) / steps) / recipe.epochs)
         means = sums.means(recipe, epoch)
-        speed = images * fabric.world_size / seconds
-        row = {"epoch": epoch + 1, "lr": recipe.lr * share, "seconds": seconds, "images_per_second": speed}
-        history.rows.append({**row, **means})
+        history.rows.append({"epoch": epoch + 1, "lr": lr, "seconds": seconds, "images_per_second": speed, **means})
         if validation is not None:
             history.rows[-1] |= validate(recipe, model, validation, fabric, held_groups)
             if stale(history) == 0:
                 best = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
-        total = {"loss": sum(means[name] for name in losses)} if len(losses) > 4 else {}  # a dozen would fill the line
-        shown = {**total, **{name: v for name, v in means.items() if not total or name not in losses}}
-        epochs.set_postfix({name: f"{value:.3g}" for name, value in shown.items()})
+        epochs.set_postfix({name: f"{value:.3g}" for name, value in sums.in_short(means).items()})
         if after_epoch:
             now = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "history": history.rows}
             after_epoch({**now, "best": best})
@@ -436,39 +491,32 @@ def fit(
     return network.eval(), history
 
 
-def call(network: nn.Module, hook: str, fabric: Fabric, *given: Any) -> None:
-    """Call a hook of the network where it has one, in the precision of the training."""
-    if hasattr(network, hook):
-        with fabric.autocast():
-            getattr(network, hook)(*given)
-
-
-def learns_attributes(recipe: Recipe) -> bool:
+def learns_attributes(recipe: Recipe, system: type[System] | None = None) -> bool:
     """Whether a training by this recipe needs the attributes of its people."""
-    asks = getattr(system_of(recipe.system), "learns_attributes", None)
-    return bool(asks and asks(options_of(recipe)))
+    return system_of(system or recipe.system).learns_attributes(options_of(recipe, system))
 
 
-def needs_parts(recipe: Recipe) -> bool:
+def needs_parts(recipe: Recipe, system: type[System] | None = None) -> bool:
     """Whether a training by this recipe reads the part maps of its images."""
-    asks = getattr(system_of(recipe.system), "needs_parts", None)
-    return bool(asks and asks(options_of(recipe)))
+    return system_of(system or recipe.system).needs_parts(options_of(recipe, system))
 
 
-def ready(recipe: Recipe, train: ImageSet, validation: ImageSet | None) -> None:
-    """InputError unless the images carry what the recipe's system learns from."""
-    system = system_of(recipe.system)
-    if learns_attributes(recipe) and not train.tasks:
+def ready(recipe: Recipe, train: ImageSet, validation: ImageSet | None, system: type[System] | None = None) -> None:
+    """InputError unless the system is the recipe's and the images carry what it learns from."""
+    chosen = system_of(system or recipe.system)
+    if chosen.name != recipe.system:
+        raise InputError(f"the recipe is of {recipe.system}, the system is {chosen.name}: give the recipe of that one.")
+    if learns_attributes(recipe, system) and not train.tasks:
         raise InputError(
             f"{recipe.system} learns attributes and these images have none: give `load` the attributes of the people."
         )
-    if needs_parts(recipe) and train.parts is None:
+    if needs_parts(recipe, system) and train.parts is None:
         raise InputError(
             "paste and parts need part maps and these images have none: set both to 0, or see course.sets."
         )
     if recipe.validation and validation is None:
         raise InputError(f"validation is {recipe.validation} and no validation images were given: see course.sets.")
-    if validation is not None and not getattr(system, "VALIDATES", False):
+    if validation is not None and not chosen.VALIDATES:
         raise InputError(
             f"{recipe.system} tells the training people apart, so its losses mean nothing on others: set validation=0."
         )
@@ -481,14 +529,14 @@ def validate(
     recipe: Recipe, model: nn.Module, images: ImageSet, fabric: Fabric, groups: np.ndarray | None = None
 ) -> dict[str, float]:
     """Losses on people who are not trained on, `val_<name>`, and their sum, `val_loss`; the same batches every time."""
-    system, options, sums = system_of(recipe.system), options_of(recipe), Sums()
+    network, sums = system_in(model), Sums()
     model.eval()
     for index in plan(recipe, images.label.numpy(), VALIDATION, groups):
         batch: Batch = fabric.to_device(images.batch(index))
         batch["image"] = standardise(batch["image"])
         output = model(batch["image"])
-        losses = system.objective(output, batch, options)
-        sums.add(losses, system.watch(output, batch), len(index))
+        losses = network.objective(output, batch)
+        sums.add(losses, network.watch(output, batch), len(index))
     means = sums.means(recipe, VALIDATION)
     return {"val_loss": sum(means[name] for name in losses), **{f"val_{name}": v for name, v in means.items()}}
 
@@ -535,6 +583,13 @@ class Sums:
             means[name] = float((values * shares).sum() / shares.sum())
         return means
 
+    def in_short(self, means: dict[str, float]) -> dict[str, float]:
+        """The means for one line: of more than four losses, which would fill it, their sum."""
+        if len(self.names) <= 4:
+            return means
+        total = sum(means[name] for name in self.names)
+        return {"loss": total} | {name: value for name, value in means.items() if name not in self.names}
+
 
 # --- runs ----------------------------------------------------------------------------------------------------
 
@@ -545,7 +600,7 @@ class Run:
 
     folder: Path
     recipe: Recipe
-    network: nn.Module
+    network: System
     history: pd.DataFrame
     people: tuple[int, ...]  # the pid of each label
     how: str  # "trained", "resumed" or "loaded"
@@ -584,6 +639,7 @@ def load_or_fit(
     train: ImageSet,
     validation: ImageSet | None = None,
     *,
+    system: type[System] | None = None,
     runs: Path | str = "runs",
     folder: Path | str | None = None,
     progress: bool = True,
@@ -596,7 +652,13 @@ def load_or_fit(
     training loses one epoch or those seconds, and on a CPU in fp32 it ends with the very bits of an undisturbed one.
 
     Args:
+        recipe: all that decides the training.
+        train: the training images.
+        validation: images of people held out.
+        system: the class, for a system of your own.
         runs: the folder of all runs; or give the run's own `folder`.
+        folder: the run's own.
+        progress: with a bar.
         say: called with one sentence saying which of the three it was.
     Raises:
         InputError: a folder that holds another run.
@@ -604,7 +666,7 @@ def load_or_fit(
     home = Path(folder).expanduser() if folder else run_folder(recipe, train, validation, runs)
     images = fingerprint(recipe, train, validation)
     if home.exists():
-        run = load_run(home)
+        run = load_run(home, system)
         if portable(run.recipe) != portable(recipe) or run.people != train.people or run.images != images:
             raise InputError(f"{home} holds a run of another recipe or of other images: choose another folder.")
         say(f"loaded the finished run {home}")
@@ -615,20 +677,22 @@ def load_or_fit(
         shutil.rmtree(partial)  # a folder given by hand, begun with another recipe or other images
     state = torch.load(checkpoint, weights_only=True, map_location="cpu") if checkpoint.exists() else None
     say(f"resuming {home} after epoch {len(state['history'])} of {recipe.epochs}" if state else f"training {home}")
-    fabric, kept = fabric_for(recipe), time.monotonic()
+    fabric, saved = fabric_for(recipe), time.monotonic()
 
     def begin() -> None:  # not before there is something to keep: what fails at once leaves nothing behind
         partial.mkdir(parents=True, exist_ok=True)
         write(mark, lambda path: path.write_text(images))
 
     def keep(now: dict[str, Any]) -> None:
-        nonlocal kept
-        if fabric.is_global_zero and time.monotonic() - kept >= EVERY:
+        nonlocal saved
+        if fabric.is_global_zero and time.monotonic() - saved >= EVERY:
             begin()
             write(checkpoint, lambda path: torch.save(now, path))
-            kept = time.monotonic()
+            saved = time.monotonic()
 
-    network, history = fit(recipe, train, validation, fabric=fabric, progress=progress, state=state, after_epoch=keep)
+    network, history = fit(
+        recipe, train, validation, system=system, fabric=fabric, progress=progress, state=state, after_epoch=keep
+    )
     if fabric.is_global_zero:
         begin()
         weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
@@ -653,9 +717,12 @@ def load_or_fit(
     return Run(home, recipe, network, history.table, train.people, how, images, train.tasks)
 
 
-def load_run(folder: Path | str) -> Run:
+def load_run(folder: Path | str, system: type[System] | None = None) -> Run:
     """A finished run from its folder, network in evaluation mode on the best device.
 
+    Args:
+        folder: of the run.
+        system: the class, for a system of your own.
     Raises:
         InputError: no such folder, or files missing or unreadable in it.
     """
@@ -673,11 +740,15 @@ def load_run(folder: Path | str) -> Run:
         state = load_file(home / "model.safetensors") if (home / "model.safetensors").stat().st_size > 16 else {}
         rows = pd.read_csv(home / "history.csv") if (home / "history.csv").stat().st_size > 2 else pd.DataFrame()
         targets = Targets.from_dict(described["targets"])
-        network = new_network(replace(recipe, pretrained="none"), targets)
-        network.load_state_dict(state)
+        chosen = system or SYSTEMS.get(recipe.system)
+        if chosen:
+            network = new_network(replace(recipe, pretrained="none"), targets, chosen)
+            network.load_state_dict(state)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{home} is no finished run ({reason}): train it again or give another folder.") from None
+    if not chosen:
+        raise InputError(f"{home} is a run of {recipe.system!r}, no system of reidkit: give its class, system=...")
     images = described.get("fingerprint", home.name.rpartition("-")[2])
     network = network.to(fabric_for(recipe).device).eval()
     return Run(home, recipe, network, rows, people, "loaded", images, targets.tasks)

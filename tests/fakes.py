@@ -6,7 +6,9 @@ Each function writes one folder under the path it is given and returns the root 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,7 @@ from torch import nn
 from reidkit.attributes import DUKE, MARKET, Schema, Task
 from reidkit.backbones import Backbone, take_over
 from reidkit.data import ImageSet
+from reidkit.systems import System
 
 MARKET_NAMES = {
     "bounding_box_train": [f"{pid:04d}_c{cam}s1_{10 * cam:06d}_01.jpg" for pid in (2, 7, 10, 11, 12) for cam in (1, 2)],
@@ -209,3 +212,18 @@ def small_resnet(name: str = "resnet18", pretrained: str = "none", last_stride: 
         "layer4": nn.Sequential(block(16, 24, last_stride)),
     }
     return Backbone("small", nn.ModuleDict(stages), channels=24, stride=2 * last_stride)
+
+
+def losses_of(system: type[System]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The objective of (output, batch, options) and the watch of (output, batch) of a system, without a network."""
+
+    def bare(options: Any) -> System:
+        own = system.__new__(system)
+        nn.Module.__init__(own)
+        own.options = options
+        return own
+
+    return (
+        lambda output, batch, options: bare(options).objective(output, batch),
+        lambda output, batch: bare(system.Options()).watch(output, batch),
+    )

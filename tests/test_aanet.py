@@ -19,27 +19,19 @@ from reidkit.data import Targets
 from reidkit.features import answer, describe
 from reidkit.images import InputError
 from reidkit.losses import cross_entropy, task_losses, uncertain
-from reidkit.systems.aanet import (
-    VARIANTS,
-    Network,
-    Options,
-    attended,
-    objective,
-    peak_regions,
-    pool_regions,
-    region_of,
-    watch,
-)  # fmt: skip
+from reidkit.systems.aanet import AANet, attended, peak_regions, pool_regions, region_of
 from reidkit.train import Run, fit, load_or_fit, options_of, recipe
 
+Options, VARIANTS = AANet.Options, AANet.VARIANTS
+objective, watch = fakes.losses_of(AANet)
 SMALL: dict[str, Any] = {"height": 32, "width": 8, "precision": "32-true", "pad": 0, "batch": 12}
 PEOPLE = fakes.dressed(6, 4)
 TALL = replace(PEOPLE, pixels=PEOPLE.pixels[..., ::2])
 
 
-def network(**options: Any) -> Network:
+def network(**options: Any) -> AANet:
     torch.manual_seed(0)
-    return Network(fakes.small_resnet(last_stride=1), PEOPLE.targets, Options(channels=8, **options))
+    return AANet(fakes.small_resnet(last_stride=1), PEOPLE.targets, Options(channels=8, **options))
 
 
 # --- maps ---
@@ -148,7 +140,7 @@ def test_the_paper_recipe_on_a_resnet50() -> None:
     assert [train.rate(own, p) for p in (0, 0.49, 0.5, 1)] == pytest.approx([1, 1, 0.1, 0.1])
     assert own.flip and not (own.pad or own.rotate or own.erase)
     torch.manual_seed(0)
-    model = Network(build("resnet50", last_stride=own.last_stride), Targets(751, tasks=MARKET.tasks), options_of(own))
+    model = AANet(build("resnet50", last_stride=own.last_stride), Targets(751, tasks=MARKET.tasks), options_of(own))
     output = model(torch.randn(2, 3, 384, 128))
     assert model.backbone.channels == 2048 and output.attention is not None
     assert output.attention.shape == (2, 24, 8) and torch.cat(output.vectors, 1).shape == (2, 3072)

@@ -17,9 +17,9 @@ from reidkit import synthetic
 TOP = Path(__file__).parents[1]
 PACKAGE = TOP / "reidkit"
 ORDER = [
-    "images", "papers", "tables", "attributes", "synthetic", "data", "backbones", "losses", "cams", "systems", "train",
-    "features", "ranking", "search", "metrics", "thresholds", "attention", "plots", "widgets", "claims", "exercises",
-    "site", "kernels", "course", "report", "doctor", "cli",
+    "images", "papers", "tables", "attributes", "synthetic", "data", "backbones", "losses", "cams", "systems",
+    "train", "features", "ranking", "search", "metrics", "thresholds", "attention", "plots", "widgets", "claims",
+    "exercises", "site", "kernels", "course", "report", "doctor", "cli",
 ]  # fmt: skip
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
 NOTEBOOKS = sorted((TOP / "notebooks").glob("*.ipynb"))
@@ -99,7 +99,9 @@ def test_docstrings(path: Path) -> None:
         block = re.search(r"^Args:\n((?:[ ]{4}.*\n?|\n)+)", ast.get_docstring(node) or "", re.M)
         if block is None or isinstance(node, ast.ClassDef):
             continue
-        signature = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+        given = node.args
+        every = (*given.posonlyargs, *given.args, given.vararg, *given.kwonlyargs, given.kwarg)
+        signature = [argument.arg for argument in every if argument]
         entries = re.findall(r"(?:^[ ]{4}|[;.] )([a-z]\w*(?:, [a-z]\w*)*): ", block[1], re.M)
         named = [name for entry in entries for name in entry.split(", ")]
         assert named, f"{node.name}: nothing is named under Args"

@@ -30,17 +30,19 @@ from reidkit.attention import (
     pointing,
 )  # fmt: skip
 from reidkit.cams import merge
-from reidkit.data import standardise
+from reidkit.data import Targets, standardise
 from reidkit.images import InputError
-from reidkit.systems import aanet, baseline, inherent_code, part_multitask, sharenet, two_stage
+from reidkit.systems import AANet, Baseline, InherentCode, PartMultitask, Sharenet, TwoStage
 
 PEOPLE = fakes.dressed(6, 4)
 IMAGES = standardise(PEOPLE.pixels[:5])
 
 
-def network(system: Any = two_stage, backbone: Any = fakes.tiny_backbone, **options: Any) -> Any:
+def network(
+    system: Any = TwoStage, backbone: Any = fakes.tiny_backbone, targets: Targets = PEOPLE.targets, **options: Any
+) -> Any:
     torch.manual_seed(0)
-    own = system.Network(backbone(), PEOPLE.targets, system.Options(**options))
+    own = system(backbone(), targets, system.Options(**options))
     with torch.no_grad():  # as after a training: nothing is at its starting point
         for p in own.parameters():
             p.add_(0.1 * torch.randn_like(p))
@@ -52,10 +54,10 @@ def upright(**_: Any) -> Any:
 
 
 CASES = [
-    (two_stage, fakes.tiny_backbone, {}),
-    (sharenet, fakes.tiny_backbone, {"share": "stem"}),
-    (aanet, upright, {"channels": 8}),
-    (part_multitask, fakes.small_resnet, {"dimensions": 8}),
+    (TwoStage, fakes.tiny_backbone, {}),
+    (Sharenet, fakes.tiny_backbone, {"share": "stem"}),
+    (AANet, upright, {"channels": 8}),
+    (PartMultitask, fakes.small_resnet, {"dimensions": 8}),
 ]
 
 
@@ -97,7 +99,7 @@ def test_the_mean_of_a_class_map_is_its_logit(case: Any) -> None:
 
 
 def test_the_identity_map_of_the_baseline_by_hand() -> None:
-    own = network(baseline).eval()
+    own = network(Baseline).eval()
     features = own.backbone(IMAGES)
     rows = own.classifier.weight * own.neck.weight / (own.neck.running_var + own.neck.eps).sqrt()  # (C, D)
     label = torch.tensor([3, 0, 5, 1, 1])
@@ -119,7 +121,7 @@ def test_every_method_on_every_system_leaves_no_trace(case: Any, method: str) ->
     kept.grad, kept.requires_grad = torch.ones(2), False
     state = {name: value.clone() for name, value in own.state_dict().items()}
     modes = [m.training for m in own.modules()]
-    if method == "cam" and case[0] is part_multitask:
+    if method == "cam" and case[0] is PartMultitask:
         with pytest.raises(InputError, match="part_multitask has no linear classifier"):
             attribute_maps(own, IMAGES, "shirt", method)
     else:
@@ -169,7 +171,7 @@ def test_a_map_follows_the_evidence() -> None:
 
 
 def test_pairs() -> None:
-    for system, backbone, options in [*CASES, (baseline, fakes.tiny_backbone, {})]:
+    for system, backbone, options in [*CASES, (Baseline, fakes.tiny_backbone, {})]:
         own = network(system, backbone, **options)
         one, two = pair_maps(own, IMAGES[:2], IMAGES[2:4])
         other, again = pair_maps(own, IMAGES[2:4], IMAGES[:2])
@@ -180,12 +182,30 @@ def test_pairs() -> None:
 
 
 def test_the_merged_map_is_the_networks_own() -> None:
-    own = network(aanet, upright, channels=8).eval()
+    own = network(AANet, upright, channels=8).eval()
     large = nn.functional.interpolate(own(IMAGES).attention.detach()[:, None], (32, 16), mode="bilinear")[:, 0]
     torch.testing.assert_close(merged_map(own, IMAGES), large)
     other = network()
     large = nn.functional.interpolate(merge(class_maps(other, IMAGES))[:, None], (32, 16), mode="bilinear")[:, 0]
     torch.testing.assert_close(merged_map(other, IMAGES), large)
+
+
+def test_a_masked_network_has_no_map_where_its_classifiers_do_not_read() -> None:
+    tasks = [replace(fakes.CLOTHES[0], name="upcolor"), replace(fakes.CLOTHES[1], name="shoes")]  # read top and bottom
+    targets = replace(PEOPLE.targets, tasks=tuple(tasks))
+    options = {"regions": "body", "attention": False, "channels": 8}
+    own, free = (network(AANet, upright, targets, masked=masked, **options) for masked in (True, False))
+    maps, whole = class_maps(own, IMAGES), class_maps(free, IMAGES)  # (B, T, 16, 8)
+    read = torch.zeros(2, 16, 1, dtype=torch.bool)
+    read[0, :8], read[1, 5:] = True, True  # to the 6th twelfth, and from the 4th, 5.33, on
+    assert free.reads(16) is None and torch.equal(own.reads(16), read[..., 0])
+    assert torch.equal(maps, whole * read) and (whole * ~read).any()
+    for task, blank in {"upcolor": slice(18, 32), "shoes": slice(0, 9)}.items():  # bilinear: beside it, half a row more
+        heat, everywhere = (attribute_maps(one, IMAGES, task, "cam") for one in (own, free))
+        assert not heat[:, blank].any() and everywhere[:, blank].any() and heat.amax((1, 2)).min() > 0.5
+    expected = merge(maps, read)[:, None]
+    large = nn.functional.interpolate(expected, (32, 16), mode="bilinear")[:, 0]
+    torch.testing.assert_close(merged_map(own, IMAGES), large)
 
 
 def test_questions_without_an_answer_are_one_sentence() -> None:
@@ -197,10 +217,10 @@ def test_questions_without_an_answer_are_one_sentence() -> None:
     with pytest.raises(InputError, match="does not classify people"):
         identity_maps(own, IMAGES)
     with pytest.raises(InputError, match="trained without identity"):
-        identity_maps(network(part_multitask, fakes.small_resnet, identity=0.0, dimensions=4), IMAGES)
+        identity_maps(network(PartMultitask, fakes.small_resnet, identity=0.0, dimensions=4), IMAGES)
     with pytest.raises(InputError, match="it answers none"):
-        attribute_maps(network(baseline), IMAGES, "shirt")
-    assert identity_maps(network(inherent_code), IMAGES[:1]).shape == (1, 32, 16)
+        attribute_maps(network(Baseline), IMAGES, "shirt")
+    assert identity_maps(network(InherentCode), IMAGES[:1]).shape == (1, 32, 16)
     with pytest.raises(InputError, match="none of these attributes has a part"):
         localisation(own, PEOPLE, torch.zeros(24, 32, 16, dtype=torch.uint8))
     with pytest.raises(InputError, match="give part_masks"):
@@ -225,7 +245,7 @@ def test_pointing_and_energy_by_hand() -> None:
 def test_localisation_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     tasks = (replace(fakes.CLOTHES[0], name="upcolor"), replace(fakes.CLOTHES[1], name="hat"))
     own, people = network(), replace(PEOPLE, tasks=tasks)
-    own.tasks = ["upcolor", "hat"]
+    own.asked = tasks
     parts = torch.zeros(24, 32, 16, dtype=torch.uint8)
     parts[:, 8:24, 4:12] = PARTS["upper"]  # the centre box itself
     parts[20:, 0, 0] = PARTS["hat"]  # too small to be seen

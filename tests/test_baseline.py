@@ -14,16 +14,18 @@ from reidkit import course
 from reidkit.data import Targets
 from reidkit.images import InputError, read_images
 from reidkit.systems import baseline
-from reidkit.systems.baseline import VARIANTS, Network, Options, Output, objective
+from reidkit.systems.baseline import Baseline, Output
 from reidkit.train import load_or_fit, recipe
 
+Options, VARIANTS = Baseline.Options, Baseline.VARIANTS
+objective, _ = fakes.losses_of(Baseline)
 LABEL = torch.tensor([0, 0, 2, -1])
 CODE = torch.tensor([[1.0, 0.0], [3.0, 2.0], [0.0, 4.0], [9.0, 9.0]])
 
 
-def network(**options: Any) -> Network:
+def network(**options: Any) -> Baseline:
     targets = Targets(people=3, tasks=(), counts=())
-    return Network(fakes.tiny_backbone("resnet18"), targets, Options(**options))
+    return Baseline(fakes.tiny_backbone("resnet18"), targets, Options(**options))
 
 
 def test_each_row_has_one_trick_more() -> None:

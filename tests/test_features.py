@@ -20,7 +20,7 @@ from reidkit.attributes import MARKET, read_attributes
 from reidkit.data import Targets, load, standardise
 from reidkit.features import Features, answer, answers_of, describe, features_in, features_of
 from reidkit.images import InputError, read_images
-from reidkit.systems import histogram
+from reidkit.systems.histogram import Histogram
 from reidkit.train import Run, load_or_fit, new_network, recipe
 
 TINY: dict[str, Any] = {"height": 32, "width": 16, "precision": "32-true"}
@@ -174,7 +174,7 @@ def test_histogram_rows_have_unit_length(images: pd.DataFrame) -> None:
 
 
 def test_histogram_equals_counting_pixel_by_pixel(rng: np.random.Generator) -> None:
-    options = histogram.Options()
+    options = Histogram.Options()
     sizes = tuple(vars(options)[name] for name in ("hues", "saturations", "values"))
     palette = [
         rgb
@@ -186,9 +186,7 @@ def test_histogram_equals_counting_pixel_by_pixel(rng: np.random.Generator) -> N
     ]  # no colour at the border of two bins
     palette += [[100, 100, 100], [255, 255, 255], [0, 0, 0], [200, 0, 0]]
     pixels = np.array(palette, np.uint8)[rng.integers(0, len(palette), (2, 25, 7))]  # (B, H, W, 3)
-    found = histogram.Network(torch.nn.Identity(), 0, options).describe(
-        standardise(torch.from_numpy(pixels).permute(0, 3, 1, 2))
-    )
+    found = Histogram(None, None, options).describe(standardise(torch.from_numpy(pixels).permute(0, 3, 1, 2)))
     for image, own in zip(pixels, found, strict=True):
         counts = np.zeros((options.stripes, *sizes))
         for y in range(25):

@@ -25,7 +25,12 @@ from reidkit.images import InputError, read_images
 from reidkit.losses import batch_hard_triplet, batch_triplets, class_weights, compact, scatter, sigmoid_cross_entropy
 from reidkit.metrics import measured_row, score
 from reidkit.papers import published
-from reidkit.systems import SYSTEMS, aanet, inherent_code, part_multitask, sharenet, two_stage
+from reidkit.systems import SYSTEMS, aanet, inherent_code, part_multitask, sharenet
+from reidkit.systems.aanet import AANet
+from reidkit.systems.inherent_code import InherentCode
+from reidkit.systems.part_multitask import PartMultitask
+from reidkit.systems.sharenet import Sharenet
+from reidkit.systems.two_stage import TwoStage
 from reidkit.train import fit, options_of, recipe
 
 TOP = Path(__file__).parents[1]
@@ -136,14 +141,14 @@ def test_000_section_3d_sums_over_triplets_and_images() -> None:
     draw = torch.Generator().manual_seed(0)
     output = sharenet.Output(torch.randn(24, 5, generator=draw), torch.randn(24, 4, generator=draw), columns)
     for mining in ("hard", "hard4", "all"):
-        options = sharenet.Options(alpha=0.3, mining=mining, reduction="sum")
-        losses = sharenet.objective(output, BATCH, options)
+        options = Sharenet.Options(alpha=0.3, mining=mining, reduction="sum")
+        losses = fakes.losses_of(Sharenet)[0](output, BATCH, options)
         triplets = batch_triplets(output.embedding, BATCH["label"], margin=0.5, mining=mining, reduction="sum").sum()
         known = sigmoid_cross_entropy(output.logits, binary_labels(BATCH["attributes"], columns)).sum()
         ratio = losses["attributes"] / losses["triplet"]
         torch.testing.assert_close(ratio, 0.3 * known / triplets)
     assert options_of(recipe("sharenet", "paper")).reduction == "sum"
-    mean = sharenet.objective(output, BATCH, sharenet.Options(alpha=0.3, mining="all"))
+    mean = fakes.losses_of(Sharenet)[0](output, BATCH, Sharenet.Options(alpha=0.3, mining="all"))
     assert mean["attributes"] / mean["triplet"] > 10 * ratio  # with means the attributes weigh many times as much
 
 
@@ -179,9 +184,9 @@ def test_001_section_4_2_without_transfer_starts_where_the_profile_does() -> Non
 def test_001_section_3_1_2_weights_are_inverse_frequencies() -> None:
     tasks, counts = (Task("age", ("a", "b", "c", "d"), ("age",)),), ((80, 15, 5, 0),)
     targets = Targets(2, 100, tasks, counts)
-    paper = two_stage.Network(fakes.tiny_backbone(), targets, two_stage.Options(balance=False))
+    paper = TwoStage(fakes.tiny_backbone(), targets, TwoStage.Options(balance=False))
     torch.testing.assert_close(paper.get_buffer("weights0"), torch.tensor([100 / 80, 100 / 15, 100 / 5, 0]))
-    ours = two_stage.Network(fakes.tiny_backbone(), targets, two_stage.Options())
+    ours = TwoStage(fakes.tiny_backbone(), targets, TwoStage.Options())
     torch.testing.assert_close(ours.get_buffer("weights0"), class_weights(counts, tasks, absent=0.0)[0] / 3)
     assert not options_of(recipe("two_stage", "paper", "weighted")).balance
 
@@ -204,12 +209,12 @@ def test_001_tables_2_and_3_stand_beside_their_own_losses() -> None:
 # --- 002, AANet -------------------------------------------------------------------------------------------------------
 
 
-def attentive(**options: Any) -> aanet.Network:
+def attentive(**options: Any) -> AANet:
     """AANet on tall images of people, whose two tasks are asked at the top and at the bottom."""
     torch.manual_seed(0)
     tasks = (Task("hair", ("short", "long"), ("hair",)), Task("down", ("long", "short"), ("down",)))
     targets = Targets(6, 24, tasks, ((12, 12), (12, 12)))
-    return aanet.Network(fakes.small_resnet(last_stride=1), targets, aanet.Options(channels=8, **options)).eval()
+    return AANet(fakes.small_resnet(last_stride=1), targets, AANet.Options(channels=8, **options)).eval()
 
 
 TALL = torch.randn(3, 3, 48, 16, generator=torch.Generator().manual_seed(0))
@@ -236,7 +241,7 @@ def test_002_section_3_3_maps_do_not_read_what_softmax_never_teaches() -> None:
 @torch.no_grad()
 def test_002_section_3_3_maps_stay_where_their_classifier_reads() -> None:
     network = attentive(masked=True, regions="thirds")
-    assert network.inside(24).float().sum(1).tolist() == [8, 8]
+    assert network.reads(24).float().sum(1).tolist() == [8, 8]
     attention = network(TALL).attention
     assert attention is not None and attention[:, :8].any() and attention[:, 16:].any()
     assert not attention[:, 8:16].any()  # nobody is asked in the middle
@@ -323,10 +328,10 @@ def test_003_equation_8_sums_over_the_anchors() -> None:
     features = {f"{name}_vm": torch.randn(24, 5, generator=draw) for name in ("global", "part")}
     output = part_multitask.Output(features, {}, {}, {}, torch.zeros(0, 2))
     only = {"identity": 0.0, "attributes": 0.0}
-    summed = part_multitask.objective(output, BATCH, part_multitask.Options(reduction="sum", **only))["triplet"]
+    summed = fakes.losses_of(PartMultitask)[0](output, BATCH, PartMultitask.Options(reduction="sum", **only))["triplet"]
     by_hand = sum(batch_hard_triplet(x, BATCH["label"], margin=1.2).sum() for x in features.values())
     torch.testing.assert_close(summed, by_hand)
-    mean = part_multitask.objective(output, BATCH, part_multitask.Options(**only))["triplet"]
+    mean = fakes.losses_of(PartMultitask)[0](output, BATCH, PartMultitask.Options(**only))["triplet"]
     torch.testing.assert_close(summed, 24 * mean)
     assert options_of(recipe("part_multitask", "paper")).reduction == "sum"
 
@@ -342,13 +347,13 @@ def test_003_section_3b_what_is_ranked_is_a_choice() -> None:
     two = part_multitask.joined(six, "verification")
     assert torch.equal(two, torch.cat([six["global_vm"], six["part_vm"]], 1))
     with pytest.raises(InputError, match="reads the features of the triplets"):
-        part_multitask.Options(descriptor="verification", triplet=0.0)
+        PartMultitask.Options(descriptor="verification", triplet=0.0)
 
 
 def test_003_table_8_scored_again_with_other_descriptors() -> None:
     table = pd.read_csv(FIGURES / "descriptors-part_multitask.csv")
     rows = table.groupby("system")[["seed", "descriptor"]].nunique()
-    assert set(rows.index) == set(part_multitask.VARIANTS) and (rows["seed"] == 3).all()
+    assert set(rows.index) == set(PartMultitask.VARIANTS) and (rows["seed"] == 3).all()
     assert rows["descriptor"].to_dict() == {"ours": 3, "woAttr": 3, "woID": 3, "woIM": 3, "woVM": 2}
     assert {"mAP", "mAP_trapezoid", "reranked_mAP", "share_im"} <= set(table)
 
@@ -383,8 +388,8 @@ def test_004_equations_2_and_3_a_sum_or_a_mean() -> None:
     output = inherent_code.Output(code, torch.randn(8, 3, generator=draw), centres)
     over: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"sum": torch.sum, "mean": torch.mean}
     for name, reduce in over.items():
-        options = inherent_code.Options(reduction=name)
-        losses = inherent_code.objective(output, {"label": label}, options)
+        options = InherentCode.Options(reduction=name)
+        losses = fakes.losses_of(InherentCode)[0](output, {"label": label}, options)
         torch.testing.assert_close(losses["compact"], 5e-5 * reduce(compact(code, label, centres)))
         torch.testing.assert_close(losses["scatter"], -1e-6 * reduce(scatter(code, label, centres)))
 

@@ -13,9 +13,11 @@ from reidkit import train
 from reidkit.features import describe
 from reidkit.images import InputError
 from reidkit.losses import batch_hard_triplet, compact, cross_entropy, scatter
-from reidkit.systems.inherent_code import Network, Options, Output, objective, watch
+from reidkit.systems.inherent_code import InherentCode, Output
 from reidkit.train import fit, new_network, recipe
 
+Options = InherentCode.Options
+objective, watch = fakes.losses_of(InherentCode)
 SMALL: dict[str, Any] = {"height": 32, "width": 16, "precision": "32-true", "pad": 0, "batch": 12}
 PEOPLE = fakes.dressed(6, 4)
 
@@ -26,12 +28,12 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "build", fakes.tiny_backbone)
 
 
-def network(**options: Any) -> Network:
+def network(**options: Any) -> InherentCode:
     torch.manual_seed(0)
-    return Network(fakes.tiny_backbone(), PEOPLE.targets, Options(**options))
+    return InherentCode(fakes.tiny_backbone(), PEOPLE.targets, Options(**options))
 
 
-def exact_centres(own: Network) -> np.ndarray:
+def exact_centres(own: InherentCode) -> np.ndarray:
     """By hand: describe everything, then the mean of each person."""
     codes = describe(own, PEOPLE, recipe("inherent_code", **SMALL)).descriptor.numpy()
     return np.stack([codes[PEOPLE.label.numpy() == p].mean(0) for p in range(len(PEOPLE.people))])

@@ -18,16 +18,18 @@ from reidkit.data import Targets, binary_labels
 from reidkit.features import answer, describe
 from reidkit.images import InputError
 from reidkit.losses import batch_hard_triplet, cross_entropy
-from reidkit.systems.part_multitask import SIX, VARIANTS, Network, Options, Output, is_lower, objective, watch
+from reidkit.systems.part_multitask import SIX, Output, PartMultitask, is_lower
 from reidkit.train import Run, fit, load_or_fit, options_of, recipe
 
+Options, VARIANTS = PartMultitask.Options, PartMultitask.VARIANTS
+objective, watch = fakes.losses_of(PartMultitask)
 SMALL: dict[str, Any] = {"height": 32, "width": 16, "precision": "32-true", "pad": 0, "batch": 12}
 PEOPLE = replace(fakes.dressed(6, 4), tasks=(fakes.CLOTHES[0], replace(fakes.CLOTHES[1], name="down")))
 
 
-def network(**options: Any) -> Network:
+def network(**options: Any) -> PartMultitask:
     torch.manual_seed(0)
-    return Network(fakes.small_resnet(), PEOPLE.targets, Options(dimensions=8, **options))
+    return PartMultitask(fakes.small_resnet(), PEOPLE.targets, Options(dimensions=8, **options))
 
 
 @pytest.mark.slow
@@ -39,7 +41,7 @@ def test_the_paper_recipe_on_a_resnet50() -> None:
     assert train.rate(own, 0.5) == 1 and train.rate(own, 0.75) == pytest.approx(0.001**0.5)
     targets = Targets(751, tasks=MARKET.tasks)
     torch.manual_seed(0)
-    model = Network(build(own.backbone, last_stride=own.last_stride), targets, options_of(own))
+    model = PartMultitask(build(own.backbone, last_stride=own.last_stride), targets, options_of(own))
     pixels = torch.randn(2, 3, 384, 128)
     whole, part = model.maps(pixels)
     assert whole.shape == (2, 2048, 12, 4) and part.shape == (2, 2048, 24, 8)
@@ -61,7 +63,7 @@ def test_the_paper_recipe_on_a_resnet50() -> None:
 
 def test_what_is_shared_ends_after_the_first_block_of_layer3() -> None:
     backbone = build("resnet18")
-    model = Network(backbone, Targets(3), Options(attributes=0))
+    model = PartMultitask(backbone, Targets(3), Options(attributes=0))
     late = [backbone.stages["layer3"][1], backbone.stages["layer4"]]
     count = sum(p.numel() for block in late for p in block.parameters())
     assert sum(p.numel() for p in model.part.parameters()) == count
@@ -200,4 +202,4 @@ def test_bad_options_are_one_sentence(options: dict[str, Any], message: str) -> 
 
 def test_a_backbone_without_layer3_is_named() -> None:
     with pytest.raises(InputError, match="alexnet has no layer3"):
-        Network(build("alexnet"), PEOPLE.targets, Options())
+        PartMultitask(build("alexnet"), PEOPLE.targets, Options())

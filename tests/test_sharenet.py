@@ -18,9 +18,11 @@ from reidkit.data import Targets, binary_columns, binary_labels, class_logits
 from reidkit.features import answer, describe
 from reidkit.images import InputError
 from reidkit.losses import batch_triplets, sigmoid_cross_entropy
-from reidkit.systems.sharenet import Network, Options, Output, objective, watch
+from reidkit.systems.sharenet import Output, Sharenet
 from reidkit.train import Run, fit, recipe
 
+Options = Sharenet.Options
+objective, watch = fakes.losses_of(Sharenet)
 SMALL: dict[str, Any] = {"height": 32, "width": 16, "precision": "32-true", "pad": 0, "batch": 12}
 PEOPLE = fakes.dressed(6, 4)
 
@@ -63,7 +65,7 @@ def test_two_answers_are_a_sigmoid() -> None:
 
 @pytest.mark.parametrize(("share", "twice"), [("conv5", ("fc6", "fc7")), ("fc6", ("fc7",)), ("fc7", ())])
 def test_sharenet_i_shares_the_first_i_layers(share: str, twice: tuple[str, ...]) -> None:
-    network = Network(build("alexnet"), PEOPLE.targets, Options(share=share)).eval()
+    network = Sharenet(build("alexnet"), PEOPLE.targets, Options(share=share)).eval()
     assert tuple(network.branch) == twice
     count = sum(p.numel() for name in twice for p in network.top[name].parameters())
     assert sum(p.numel() for p in network.branch.parameters()) == count
@@ -75,7 +77,7 @@ def test_sharenet_i_shares_the_first_i_layers(share: str, twice: tuple[str, ...]
 
 def test_a_gradient_reaches_its_own_branch_and_the_shared_layers() -> None:
     torch.manual_seed(0)
-    network = Network(two_layers(), PEOPLE.targets, Options(share="stem"))
+    network = Sharenet(two_layers(), PEOPLE.targets, Options(share="stem"))
     batch = PEOPLE.batch(np.arange(24))
     for name, reached, left in (
         ("attributes", network.branch, network.backbone.stages["layer4"]),
@@ -107,13 +109,13 @@ def test_the_objective_is_the_sum_of_the_paper_and_holes_cost_nothing() -> None:
 
 
 def test_the_baseline_has_no_attributes() -> None:
-    network = Network(two_layers(), PEOPLE.targets, Options(alpha=0)).eval()
+    network = Sharenet(two_layers(), PEOPLE.targets, Options(alpha=0)).eval()
     output = network(torch.randn(3, 3, 32, 16))
     assert output.logits.shape == (3, 0) and network.answer(torch.randn(3, 3, 32, 16)) == [] and not network.tasks
     assert not any("branch" in name or "attributes" in name for name, _ in network.named_parameters())
     assert not train.learns_attributes(recipe("sharenet", variant="triplet"))
     assert train.learns_attributes(recipe("sharenet"))
-    Network(two_layers(), Targets(3), Options(alpha=0))  # nobody asks for tasks
+    Sharenet(two_layers(), Targets(3), Options(alpha=0))  # nobody asks for tasks
 
 
 @pytest.mark.parametrize("share", ["stem", "layer4"])
@@ -144,7 +146,7 @@ def test_bad_options_are_one_sentence(options: dict[str, Any], message: str) -> 
 
 def test_a_layer_that_is_not_there_is_named() -> None:
     with pytest.raises(InputError, match="tiny has no layer 'fc7' to share: choose one of stem"):
-        Network(fakes.tiny_backbone(), PEOPLE.targets, Options(share="fc7"))
+        Sharenet(fakes.tiny_backbone(), PEOPLE.targets, Options(share="fc7"))
 
 
 def test_the_paper_recipes() -> None:
@@ -154,6 +156,6 @@ def test_the_paper_recipes() -> None:
     seven = recipe("sharenet", "paper", "sharenet-7")
     assert (seven.backbone, seven.batch, seven.lr, seven.optimizer) == ("alexnet", 100, 1e-3, "sgd")
     assert train.options_of(seven).alpha == 0.01 and train.options_of(seven).share == "fc7"
-    head = Network(build("resnet18"), Targets(7, tasks=fakes.CLOTHES), Options(hidden=32, dimensions=0)).embed
+    head = Sharenet(build("resnet18"), Targets(7, tasks=fakes.CLOTHES), Options(hidden=32, dimensions=0)).embed
     assert [type(layer).__name__ for layer in head][1:] == ["Linear", "BatchNorm1d", "ReLU", "Linear"]
     assert head[-1].out_features == 7  # as many as people

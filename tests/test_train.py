@@ -30,7 +30,7 @@ from reidkit.data import ImageSet, Targets, unstandardise
 from reidkit.features import describe
 from reidkit.images import InputError
 from reidkit.metrics import evaluate
-from reidkit.systems import SYSTEMS
+from reidkit.systems import SYSTEMS, System
 from reidkit.train import PROFILES, Recipe, fingerprint, fit, load_or_fit, load_run, options_of, plan, rate, recipe
 
 SMALL: dict[str, Any] = {"height": 32, "width": 16, "batch": 16, "instances": 4, "precision": "32-true"}
@@ -157,7 +157,7 @@ def test_variants_are_rows_of_a_table_by_profile(monkeypatch: pytest.MonkeyPatch
     assert recipe("two_stage", variant="focal").options == {"stage": "attributes", "loss": "focal"}
 
 
-@pytest.mark.parametrize("system", [name for name, module in SYSTEMS.items() if hasattr(module, "VARIANTS")])
+@pytest.mark.parametrize("system", [name for name, own in SYSTEMS.items() if own.VARIANTS])
 def test_every_variant_is_a_recipe(system: str) -> None:
     for variant in SYSTEMS[system].VARIANTS:
         for profile in PROFILES:
@@ -286,7 +286,7 @@ def test_a_network_learns_to_tell_coloured_people_apart() -> None:
     own = recipe("baseline", epochs=8, pad=2, **SMALL)
     trained, history = fit(own, people, progress=False)
 
-    def m_ap(network: torch.nn.Module) -> float:
+    def m_ap(network: System) -> float:
         pids, x = others.table["pid"], describe(network, others, own).descriptor
         return evaluate(x, x, pids, pids, metric=own.metric, rule="same_image").mAP
 
@@ -330,7 +330,7 @@ def scripted(losses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "validate", lambda *_: {"val_loss": next(left)})
 
 
-def fitted(own: Recipe) -> tuple[torch.nn.Module, pd.DataFrame, list[dict[str, torch.Tensor]]]:
+def fitted(own: Recipe) -> tuple[System, pd.DataFrame, list[dict[str, torch.Tensor]]]:
     """Network, history, and the weights after every epoch."""
     states: list[dict[str, torch.Tensor]] = []
 
@@ -370,7 +370,7 @@ def test_validation_is_that_of_the_whole_set_at_rest() -> None:
     with torch.inference_mode():
         output = network(train.standardise(HELD_OUT.pixels.to(device)))
     batch = {"attributes": HELD_OUT.attributes.to(device)}
-    whole = SYSTEMS["two_stage"].objective(output, batch, options_of(own))
+    whole = network.objective(output, batch)
     for name, loss in whole.items():
         assert found[f"val_{name}"] == pytest.approx(float(loss), rel=1e-4)
     assert found["val_loss"] == pytest.approx(float(sum(whole.values())), rel=1e-4)

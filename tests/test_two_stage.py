@@ -22,10 +22,11 @@ from reidkit.images import InputError
 from reidkit.losses import KINDS, task_losses
 from reidkit.metrics import attribute_scores
 from reidkit.synthetic import PARTS
-from reidkit.systems import two_stage
-from reidkit.systems.two_stage import Network, Options, Output, objective, striped, watch
+from reidkit.systems.two_stage import Output, TwoStage, striped
 from reidkit.train import Run, fit, load_or_fit, load_run, new_network, recipe
 
+Options = TwoStage.Options
+objective, watch = fakes.losses_of(TwoStage)
 SMALL: dict[str, Any] = {"height": 32, "width": 16, "precision": "32-true", "pad": 0}
 PEOPLE = fakes.dressed()
 HELD_OUT = fakes.dressed(5, 2, seed=1, first=21)
@@ -33,9 +34,9 @@ COLOURS = Task("colour", ("red", "green", "blue", "multi"), ("red", "green", "bl
 TARGETS = Targets(4, 8, (*fakes.CLOTHES, COLOURS), ((4, 3, 1), (7, 1), (6, 0, 2, 0)))
 
 
-def network(options: Options | None = None, targets: Targets = TARGETS) -> Network:
+def network(options: Options | None = None, targets: Targets = TARGETS) -> TwoStage:
     torch.manual_seed(0)
-    return Network(fakes.tiny_backbone(), targets, options or Options())
+    return TwoStage(fakes.tiny_backbone(), targets, options or Options())
 
 
 def images(b: int = 6, seed: int = 0) -> torch.Tensor:
@@ -272,14 +273,14 @@ def test_the_order_is_that_of_the_sampler() -> None:
 @pytest.mark.usefixtures("tiny")
 def test_the_loop_feeds_triplets_in_that_order(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[torch.Tensor, ...]] = []
-    real = two_stage.objective
+    real = TwoStage.objective
 
-    def spy(output: Output, batch: dict[str, torch.Tensor], options: Options) -> dict[str, torch.Tensor]:
+    def spy(self: TwoStage, output: Output, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         assert len(output.embedding) == len(batch["pid"])
         seen.append(batch["pid"].chunk(3))
-        return real(output, batch, options)
+        return real(self, output, batch)
 
-    monkeypatch.setattr(two_stage, "objective", spy)
+    monkeypatch.setattr(TwoStage, "objective", spy)
     own = recipe("two_stage", variant="identity", epochs=1, batch=24, clusters=2, **SMALL)
     fit(own, PEOPLE, HELD_OUT, progress=False)
     assert len(seen) == 5 + 2  # of 36 and 10 anchors, eight a batch
@@ -348,10 +349,10 @@ def test_the_second_stage_answers_no_attributes(tmp_path: Path) -> None:
 def test_invented_people_are_those_of_the_transforms() -> None:
     batch = PEOPLE.batch(np.arange(18))
     tasks = (PEOPLE.tasks[0], replace(COLOURS, classes=("no", "yes", "multi"), columns=("a", "b")))
-    plain = two_stage.invent(batch, tasks, Options(), torch.Generator())
+    plain = TwoStage.invent(batch, tasks, Options(), torch.Generator())
     assert all(torch.equal(plain[name], batch[name]) for name in batch)
     options = Options(jitter=0.3, recolour=0.5, mix=0.6)
-    one, two = (two_stage.invent(batch, tasks, options, torch.Generator().manual_seed(3)) for _ in range(2))
+    one, two = (TwoStage.invent(batch, tasks, options, torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(one["image"], two["image"]) and torch.equal(one["attributes"], two["attributes"])
     generator = torch.Generator().manual_seed(3)
     images, labels = jitter(batch["image"], 0.3, generator), batch["attributes"]
@@ -366,13 +367,13 @@ def test_invented_people_are_those_of_the_transforms() -> None:
 @pytest.mark.usefixtures("tiny")
 def test_the_loop_trains_on_invented_people(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.Tensor] = []
-    real = two_stage.objective
+    real = TwoStage.objective
 
-    def spy(output: Output, batch: dict[str, torch.Tensor], options: Options) -> dict[str, torch.Tensor]:
+    def spy(self: TwoStage, output: Output, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         seen.append(batch["attributes"])
-        return real(output, batch, options)
+        return real(self, output, batch)
 
-    monkeypatch.setattr(two_stage, "objective", spy)
+    monkeypatch.setattr(TwoStage, "objective", spy)
     options: dict[str, Any] = {"mix": 0.5, "jitter": 0.3, "recolour": 0.5, "bands": 4, "loss": "adjusted"}
     own = recipe("two_stage", epochs=1, batch=12, validation=0, patience=0, **options, **SMALL)
     network, history = fit(own, PEOPLE, progress=False)
@@ -386,7 +387,7 @@ def test_things_are_pasted_where_the_part_maps_have_them() -> None:
     parts = torch.zeros(18, *batch["image"].shape[2:], dtype=torch.uint8)
     parts[3, 5:9, 2:6], batch["attributes"][3, 1] = PARTS["handbag"], 1
     parts[4, 5:9, 2:6] = PARTS["upper"]  # no thing
-    own = two_stage.invent(batch | {"parts": parts}, tasks, Options(paste=1.0), torch.Generator().manual_seed(0))
+    own = TwoStage.invent(batch | {"parts": parts}, tasks, Options(paste=1.0), torch.Generator().manual_seed(0))
     expected = batch["image"].clone()
     expected[:, :, 5:9, 2:6] = batch["image"][3, :, 5:9, 2:6]
     assert torch.equal(own["image"], expected) and own["attributes"].tolist() == [[0, 1]] * 18
@@ -418,7 +419,7 @@ def test_what_is_put_together_takes_its_part_map_along() -> None:
     batch = PEOPLE.batch(np.arange(18))
     batch["parts"] = (batch["image"][:, 0] % 11).clone()  # a part for every colour
     tasks = (PEOPLE.tasks[0], replace(COLOURS, name="handbag", classes=("no", "yes")))
-    own = two_stage.invent(batch, tasks, Options(paste=0.5, mix=0.7, parts=1.0), torch.Generator().manual_seed(0))
+    own = TwoStage.invent(batch, tasks, Options(paste=0.5, mix=0.7, parts=1.0), torch.Generator().manual_seed(0))
     assert torch.equal(own["parts"], own["image"][:, 0] % 11) and not torch.equal(own["image"], batch["image"])
 
 

@@ -29,7 +29,7 @@ from reidkit.images import InputError
 from reidkit.metrics import evaluate, evaluate_distance
 from reidkit.ranking import labels_of, leave_out, rank_features
 from reidkit.search import rerank
-from reidkit.systems import histogram, two_stage
+from reidkit.systems import Histogram, TwoStage
 from reidkit.thresholds import Pairs, compare_features, filtered
 from reidkit.train import Run, recipe
 from reidkit.widgets import page, plane, retrieval, sight, view
@@ -60,9 +60,9 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 def run_of(system: Any, folder: Path) -> Run:
     """A run nobody trained; the weights are random, and the same every time."""
     torch.manual_seed(0)
-    network = system.Network(fakes.tiny_backbone(), PEOPLE.targets, system.Options()).eval()
-    name = system.__name__.rpartition(".")[2]
-    tasks = fakes.CLOTHES if hasattr(network, "answer") else ()
+    network = system(fakes.tiny_backbone(), PEOPLE.targets, system.Options()).eval()
+    name = system.name
+    tasks = network.asked
     home = folder / "runs" / f"{name}-table-0"
     home.mkdir(parents=True, exist_ok=True)
     return Run(home, recipe(name, **SIZE), network, pd.DataFrame(), (), "loaded", "", tasks)
@@ -70,7 +70,7 @@ def run_of(system: Any, folder: Path) -> Run:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return run_of(two_stage, tmp_path_factory.mktemp("run"))
+    return run_of(TwoStage, tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")
@@ -372,7 +372,7 @@ def test_no_queries_but_a_picture_of_ones_own(features: tuple[Features, Features
 
 
 def test_a_run_without_attributes(features: tuple[Features, Features], tmp_path: Path, run: Run) -> None:
-    plain = run_of(histogram, tmp_path)
+    plain = run_of(Histogram, tmp_path)
     browser = Browser(*features, run=plain)
     assert browser.overlay.disabled and browser.agree.disabled and browser.differ.disabled
     assert "answers no attributes" in browser.hint.value
@@ -520,7 +520,7 @@ def test_explorer_of_a_run(table: pd.DataFrame, features: tuple[Features, Featur
     assert explorer.pairs is not None
     np.testing.assert_allclose(explorer.pairs.genuine, expected.genuine)
     assert widgets.explore_threshold(expected).pairs is expected
-    without = widgets.explore_threshold(run_of(histogram, tmp_path), images=table)  # a run without attributes
+    without = widgets.explore_threshold(run_of(Histogram, tmp_path), images=table)  # a run without attributes
     assert not without.message.value and "FAR" in without.status.value
     alone = table[table["split"] == "query"]
     alone.attrs = table.attrs
@@ -573,7 +573,7 @@ def test_maps_are_scored_on_parts(table: pd.DataFrame, run: Run, monkeypatch: py
 
 
 def test_nothing_to_look_at(table: pd.DataFrame, run: Run, tmp_path: Path) -> None:
-    plain = widgets.AttentionBrowser(run_of(histogram, tmp_path), table)
+    plain = widgets.AttentionBrowser(run_of(Histogram, tmp_path), table)
     assert "answers no attributes" in plain.message.value
     plain.save.click()
     assert "nothing to draw" in plain.message.value
@@ -641,7 +641,7 @@ def test_temperatures_change_how_sure_it_is(table: pd.DataFrame, run: Run) -> No
 
 
 def test_words_without_a_reader_or_a_gallery(table: pd.DataFrame, run: Run, tmp_path: Path) -> None:
-    plain = widgets.ask(run_of(histogram, tmp_path), images=table)
+    plain = widgets.ask(run_of(Histogram, tmp_path), images=table)
     assert "answers no attributes" in plain.message.value
     plain.top.value = 3
     assert "answers no attributes" in plain.message.value

@@ -14,7 +14,7 @@ identity may change the attributes through it. Each is an option; `VARIANTS` has
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +22,10 @@ from torch.nn import functional as F
 
 from ..backbones import Backbone
 from ..cams import class_map, contrasts, merge
-from ..data import Targets
+from ..data import Batch, Targets
 from ..images import InputError
 from ..losses import cross_entropy, task_losses, uncertain
+from .base import Recipes, System, Variants
 
 PARTS = 6
 REGIONS = ("global", "top", "middle", "bottom")
@@ -50,37 +51,6 @@ ATTENDED = (
     ("gender",), ("hair", "hat"), ("upcolor",), ("downcolor",), ("clothes", "boots"), ("down", "shoes"),
 )  # fmt: skip
 TASKS = ("global", "part", "attribute", "attention")
-
-
-@dataclass(frozen=True)
-class Options:
-    """The attribute attention network's own knobs: the columns of Table 3."""
-
-    part: bool = True  # the six parts
-    attribute: bool = True  # the attributes
-    attention: bool = True  # the merged map and its identity head
-    uncertainty: bool = True  # weights of the tasks learnt; else all 1
-    uncertainty_rate: float = 1.0  # learning rate of these weights, as a multiple of lr
-    regions: str = "thirds"  # a key of ROWS: the rows that top, middle and bottom read
-    contrast: bool = False  # maps of a class's row less the mean of its task's rows; else of the raw row
-    masked: bool = False  # each map only in the region that its classifier reads; else everywhere
-    detach: bool = False  # identity does not change the attributes through the map
-    channels: int = 256  # V
-
-    def __post_init__(self) -> None:
-        if self.regions not in ROWS:
-            raise InputError(f"regions {self.regions!r} is not known: choose one of {', '.join(ROWS)}.")
-        if not self.uncertainty_rate > 0:
-            raise InputError(f"uncertainty_rate is {self.uncertainty_rate}: give a number above 0.")
-        if self.attention and not self.attribute:
-            raise InputError("attention reads the maps of the attributes: give attribute=true or attention=false.")
-        if self.channels < 1:
-            raise InputError(f"channels is {self.channels}: give at least 1.")
-
-
-def learns_attributes(options: Options) -> bool:
-    """Where they are not switched off."""
-    return options.attribute
 
 
 def region_of(task: str) -> str:
@@ -169,40 +139,74 @@ class Output:
     log_variance: Tensor | None  # (n,) s of each task, in the order of TASKS
 
 
-class Network(nn.Module):
+MAP: dict[str, Any] = {"regions": "body", "contrast": True, "masked": True, "detach": True}
+
+
+def _map(*switched: str) -> dict[str, dict[str, Any]]:
+    return {"all": {name: name in switched for name in ("contrast", "masked", "detach")}}
+
+
+class AANet(System):
     """Global, part and attribute network on one map, and the head that reads the map through its attention."""
 
+    name = "aanet"
+
+    @dataclass(frozen=True)
+    class Options:
+        """The attribute attention network's own knobs: the columns of Table 3."""
+
+        part: bool = True  # the six parts
+        attribute: bool = True  # the attributes
+        attention: bool = True  # the merged map and its identity head
+        uncertainty: bool = True  # weights of the tasks learnt; else all 1
+        uncertainty_rate: float = 1.0  # learning rate of these weights, as a multiple of lr
+        regions: str = "thirds"  # a key of ROWS: the rows that top, middle and bottom read
+        contrast: bool = False  # maps of a class's row less the mean of its task's rows; else of the raw row
+        masked: bool = False  # each map only in the region that its classifier reads; else everywhere
+        detach: bool = False  # identity does not change the attributes through the map
+        channels: int = 256  # V
+
+        def __post_init__(self) -> None:
+            if self.regions not in ROWS:
+                raise InputError(f"regions {self.regions!r} is not known: choose one of {', '.join(ROWS)}.")
+            if not self.uncertainty_rate > 0:
+                raise InputError(f"uncertainty_rate is {self.uncertainty_rate}: give a number above 0.")
+            if self.attention and not self.attribute:
+                raise InputError("attention reads the maps of the attributes: give attribute=true or attention=false.")
+            if self.channels < 1:
+                raise InputError(f"channels is {self.channels}: give at least 1.")
+
+    options: Options
+
     def __init__(self, backbone: Backbone, targets: Targets, options: Options) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.options = options
-        asked = targets.tasks if options.attribute else ()
-        self.tasks = [task.name for task in asked]
+        super().__init__(backbone, targets, options)
         z, v, people = backbone.channels, options.channels, targets.people
         self.whole = Head(z, v, people)
         self.parts = nn.ModuleList(Head(z, v, people) for _ in range(PARTS if options.part else 0))
-        if asked:
+        if self.asked:
             self.reduce = nn.Sequential(nn.Conv2d(z, v, 1, bias=False), nn.BatchNorm2d(v), nn.ReLU())
-            self.answers = nn.ModuleList(nn.Linear(v, len(task.classes)) for task in asked)
+            self.answers = nn.ModuleList(nn.Linear(v, len(task.classes)) for task in self.asked)
             self.regions = [REGIONS.index(region_of(name)) for name in self.tasks]
-        self.attention = Head(z, v, people) if options.attention and asked else None
-        used = 1 + options.part + bool(asked) + (self.attention is not None)
+        self.attention = Head(z, v, people) if options.attention and self.asked else None
+        used = 1 + options.part + bool(self.asked) + (self.attention is not None)
         self.log_variance = nn.Parameter(torch.zeros(used)) if options.uncertainty else None
 
     def rates(self) -> dict[str, float]:
         """Parameters that learn at a multiple of lr, by name."""
         return {"log_variance": self.options.uncertainty_rate}
 
-    def inside(self, height: int) -> Tensor:
-        """The rows of a map that each task's classifier reads, (T, height) bool."""
-        return region_rows(height, self.options.regions)[self.regions]
+    def reads(self, height: int) -> Tensor | None:
+        """The rows that each task's classifier reads, where `masked` draws its map there only."""
+        return region_rows(height, self.options.regions)[self.regions] if self.options.masked and self.tasks else None
 
     def classifiers(self) -> list[Tensor]:
         """Weight of each task's classifier, T of (classes, V)."""
-        return [layer.get_parameter("weight") for layer in self.answers]
+        return [layer.get_parameter("weight") for layer in self.answers] if self.tasks else []
 
     def evidence(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The map (B, V, H, W) behind the attributes, and the rows of weights that read it, T of (classes, V)."""
+        if not self.tasks:
+            return super().evidence(images)
         return self.reduce(self.backbone(images)), self.classifiers()
 
     def forward(self, images: Tensor) -> Output:
@@ -239,9 +243,15 @@ class Network(nn.Module):
         options, tasks, weights = self.options, attended(self.tasks), self.classifiers()
         rows = [contrasts(weight) for weight in weights] if options.contrast else weights
         chosen = torch.stack([rows[t][answers[t].argmax(1)] for t in tasks], 1)  # (B, T, V)
-        inside = self.inside(features.shape[2])[tasks][..., None].to(features.device) if options.masked else None
-        merged = merge(class_map(features, chosen), inside)  # inside: (T, H, 1)
+        inside = self.reads(features.shape[2])
+        if inside is not None:
+            inside = inside[tasks][..., None].to(features.device)  # (T, H, 1)
+        merged = merge(class_map(features, chosen), inside)
         return merged.detach() if options.detach else merged
+
+    def attention_map(self, images: Tensor) -> Tensor | None:
+        """Images (B, 3, H, W) to the merged map (B, h, w); None where it is switched off."""
+        return self(images).attention
 
     def describe(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to descriptors (B, 12 V), fewer where something is switched off."""
@@ -255,86 +265,83 @@ class Network(nn.Module):
         """Images (B, 3, H, W) to the global head's logits of the training people (B, C)."""
         return self.whole(self.backbone(images).mean((2, 3)))[1]
 
+    @staticmethod
+    def learns_attributes(options: Options) -> bool:
+        """Where they are not switched off."""
+        return options.attribute
 
-def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dict[str, Tensor]:
-    """A loss each for the global head, the parts (their mean), the attributes (mean of the tasks) and the attention."""
+    def objective(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """A loss each for the global head, the parts (a mean), the attributes (a mean over tasks) and the attention."""
+        options = self.options
 
-    def identity(name: str) -> Tensor:
-        return torch.stack([cross_entropy(logits, batch["label"]).mean() for logits in output.people[name]]).mean()
+        def identity(name: str) -> Tensor:
+            return torch.stack([cross_entropy(logits, batch["label"]).mean() for logits in output.people[name]]).mean()
 
-    losses = {name: identity(name) for name in output.people}
-    if output.answers:
-        losses["attribute"] = task_losses(output.answers, batch["attributes"]).mean()
-    losses = {name: losses[name] for name in TASKS if name in losses}
-    if options.uncertainty and output.log_variance is not None:
-        weighted = uncertain(torch.stack(list(losses.values())), output.log_variance)
-        losses = dict(zip(losses, weighted.unbind(), strict=True))
-        if "attribute" in losses:  # a batch without a single label says nothing of sigma, which it would draw to 0
-            losses["attribute"] = losses["attribute"] * (batch["attributes"] >= 0).any()
-    return losses
+        losses = {name: identity(name) for name in output.people}
+        if output.answers:
+            losses["attribute"] = task_losses(output.answers, batch["attributes"]).mean()
+        losses = {name: losses[name] for name in TASKS if name in losses}
+        if options.uncertainty and output.log_variance is not None:
+            weighted = uncertain(torch.stack(list(losses.values())), output.log_variance)
+            losses = dict(zip(losses, weighted.unbind(), strict=True))
+            if "attribute" in losses:  # a batch without a single label says nothing of sigma, which it would draw to 0
+                losses["attribute"] = losses["attribute"] * (batch["attributes"] >= 0).any()
+        return losses
 
+    @torch.no_grad()
+    def watch(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """Identity accuracy of the global head, accuracy of the attributes, and sigma of each task."""
+        values = {"accuracy": (output.people["global"][0].argmax(1) == batch["label"]).float().mean()}
+        known = batch["attributes"] >= 0
+        if output.answers and known.any():
+            answers = torch.stack([logits.argmax(1) for logits in output.answers], 1)  # (B, T)
+            values["answers"] = (answers == batch["attributes"])[known].float().mean()
+        if output.log_variance is not None:
+            used = [name for name in TASKS if name in output.people or (name == "attribute" and output.answers)]
+            sigma = torch.exp(output.log_variance / 2)
+            values |= {f"sigma_{name}": value for name, value in zip(used, sigma.unbind(), strict=True)}
+        return values
 
-@torch.no_grad()
-def watch(output: Output, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Identity accuracy of the global head, accuracy of the attributes, and sigma of each task."""
-    values = {"accuracy": (output.people["global"][0].argmax(1) == batch["label"]).float().mean()}
-    known = batch["attributes"] >= 0
-    if output.answers and known.any():
-        answers = torch.stack([logits.argmax(1) for logits in output.answers], 1)  # (B, T)
-        values["answers"] = (answers == batch["attributes"])[known].float().mean()
-    if output.log_variance is not None:
-        used = [name for name in TASKS if name in output.people or (name == "attribute" and output.answers)]
-        sigma = torch.exp(output.log_variance / 2)
-        values |= {f"sigma_{name}": value for name, value in zip(used, sigma.unbind(), strict=True)}
-    return values
+    RECIPES: ClassVar[Recipes] = {
+        "smoke": {
+            "epochs": 2, "height": 96, "width": 32, "batch": 32, "instances": 0, "optimizer": "sgd", "lr": 0.05,
+            "pad": 0, **MAP,
+        },
+        # Adam moves a number by about lr a step, which is too little for the weights of the tasks in so few steps
+        "quick": {
+            "epochs": 5, "height": 128, "width": 48, "batch": 32, "instances": 0, "lr": 3e-3, "backbone_lr": 0.3,
+            "uncertainty_rate": 10.0, **MAP,
+        },
+        # paper 002, section 3.5: SGD, 40 epochs, lr 0.1 for new layers and 0.01 for the backbone, x 0.1 at epoch 20
+        "paper": {
+            "backbone": "resnet50", "pretrained": "torchvision", "epochs": 40, "height": 384, "width": 128, "batch": 32,
+            "instances": 0, "last_stride": 1, "optimizer": "sgd", "lr": 0.1, "backbone_lr": 0.1, "warmup": 0.0,
+            "schedule": "step", "milestones": (0.5,), "pad": 0, **MAP,
+        },
+    }  # fmt: skip
 
-
-MAP: dict[str, Any] = {"regions": "body", "contrast": True, "masked": True, "detach": True}
-RECIPES: dict[str, dict[str, Any]] = {
-    "smoke": {
-        "epochs": 2, "height": 96, "width": 32, "batch": 32, "instances": 0, "optimizer": "sgd", "lr": 0.05,
-        "pad": 0, **MAP,
-    },
-    # Adam moves a number by about lr a step, which is too little for the weights of the tasks in so few steps
-    "quick": {
-        "epochs": 5, "height": 128, "width": 48, "batch": 32, "instances": 0, "lr": 3e-3, "backbone_lr": 0.3,
-        "uncertainty_rate": 10.0, **MAP,
-    },
-    # paper 002, section 3.5: SGD, 40 epochs, lr 0.1 for new layers and 0.01 for the backbone, x 0.1 at epoch 20
-    "paper": {
-        "backbone": "resnet50", "pretrained": "torchvision", "epochs": 40, "height": 384, "width": 128, "batch": 32,
-        "instances": 0, "last_stride": 1, "optimizer": "sgd", "lr": 0.1, "backbone_lr": 0.1, "warmup": 0.0,
-        "schedule": "step", "milestones": (0.5,), "pad": 0, **MAP,
-    },
-}  # fmt: skip
-
-
-def _map(*switched: str) -> dict[str, dict[str, Any]]:
-    return {"all": {name: name in switched for name in ("contrast", "masked", "detach")}}
-
-
-VARIANTS: dict[str, dict[str, dict[str, Any]]] = {  # the rows of Table 3, each named after what it adds
-    "global": {"all": {"part": False, "attribute": False, "attention": False, "uncertainty": False}},
-    "parts": {"all": {"attribute": False, "attention": False, "uncertainty": False}},
-    "attributes": {"all": {"attention": False, "uncertainty": False}},
-    "uncertainty": {"all": {"attention": False}},
-    "attention": {"all": {}},
-    # Tables 1 and 2: AANet-152, in batches of 24; on small images the next deeper network
-    "deeper": {
-        "smoke": {"backbone": "resnet34"},
-        "quick": {"backbone": "resnet34"},
-        "paper": {"backbone": "resnet152", "batch": 24},
-    },
-    # what the text leaves open about the map
-    "map-raw": _map(),
-    "map-contrast": _map("contrast"),
-    "map-masked": _map("masked"),
-    "map-detach": _map("detach"),
-    "map-all": _map("contrast", "masked", "detach"),
-}
-CLAIMS: tuple[str, ...] = (
-    "attention > uncertainty > attributes > parts > global in mAP and rank-1",
-    "attention > attributes | parts | global in mAP and rank-1",
-    "attention re-ranked > attention in mAP and rank-1",
-    "deeper > attention in mAP and rank-1",
-)
+    VARIANTS: ClassVar[Variants] = {  # the rows of Table 3, each named after what it adds
+        "global": {"all": {"part": False, "attribute": False, "attention": False, "uncertainty": False}},
+        "parts": {"all": {"attribute": False, "attention": False, "uncertainty": False}},
+        "attributes": {"all": {"attention": False, "uncertainty": False}},
+        "uncertainty": {"all": {"attention": False}},
+        "attention": {"all": {}},
+        # Tables 1 and 2: AANet-152, in batches of 24; on small images the next deeper network
+        "deeper": {
+            "smoke": {"backbone": "resnet34"},
+            "quick": {"backbone": "resnet34"},
+            "paper": {"backbone": "resnet152", "batch": 24},
+        },
+        # what the text leaves open about the map
+        "map-raw": _map(),
+        "map-contrast": _map("contrast"),
+        "map-masked": _map("masked"),
+        "map-detach": _map("detach"),
+        "map-all": _map("contrast", "masked", "detach"),
+    }
+    CLAIMS = (
+        "attention > uncertainty > attributes > parts > global in mAP and rank-1",
+        "attention > attributes | parts | global in mAP and rank-1",
+        "attention re-ranked > attention in mAP and rank-1",
+        "deeper > attention in mAP and rank-1",
+    )

@@ -7,30 +7,15 @@ background speaks louder than the clothes (the idea of Farenzena et al. 2010, wi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..backbones import Backbone
-from ..data import Targets, standardise, unstandardise
+from ..data import Batch, Targets, standardise, unstandardise
 from ..images import InputError
-
-
-@dataclass(frozen=True)
-class Options:
-    """The histogram's own knobs."""
-
-    stripes: int = 6  # horizontal stripes, head to feet
-    hues: int = 8  # bins of hue
-    saturations: int = 3
-    values: int = 3
-    sigma: float = 0.12  # of the Gaussian weight about the middle line, as a share of the width
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not value > 0:
-                raise InputError(f"{name} is {value}: give a number above 0.")
+from .base import Recipes, System
 
 
 @dataclass
@@ -51,13 +36,31 @@ def hsv(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.where(chroma > 0, hue, 0.0), chroma / value.clamp(min=1e-6), value
 
 
-class Network(nn.Module):
+class Histogram(System):
     """Six-stripe HSV histogram; square roots of shares, so that L2 is the Hellinger distance."""
 
+    name = "histogram"
+
+    @dataclass(frozen=True)
+    class Options:
+        """The histogram's own knobs."""
+
+        stripes: int = 6  # horizontal stripes, head to feet
+        hues: int = 8  # bins of hue
+        saturations: int = 3
+        values: int = 3
+        sigma: float = 0.12  # of the Gaussian weight about the middle line, as a share of the width
+
+        def __post_init__(self) -> None:
+            for name, value in vars(self).items():
+                if not value > 0:
+                    raise InputError(f"{name} is {value}: give a number above 0.")
+
+    options: Options
+
     def __init__(self, backbone: Backbone | None, targets: Targets | None, options: Options) -> None:
-        super().__init__()
-        del backbone, targets  # nothing is learnt
-        self.options = options
+        del backbone, targets  # nothing is learnt, so there is no map either
+        super().__init__(Backbone("none", nn.ModuleDict(), channels=3, stride=1), Targets(0), options)
 
     def forward(self, images: Tensor) -> Output:
         return Output(self.describe(images))
@@ -80,25 +83,16 @@ class Network(nn.Module):
         counts.scatter_add_(1, cell.flatten(1), weight.flatten(1))
         return (counts / counts.sum(1, keepdim=True)).sqrt()
 
+    def objective(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """Nothing to learn: one loss of 0."""
+        del batch
+        return {"none": output.embedding.sum() * 0}
+
+    RECIPES: ClassVar[Recipes] = {name: {"epochs": 0} for name in ("smoke", "quick", "paper")}
+
 
 @torch.no_grad()
 def colours(pixels: Tensor, batch: int = 512) -> Tensor:
     """The histogram, with its default options, of uint8 images (N, 3, H, W): (N, D) floats."""
-    network = Network(None, None, Options())
+    network = Histogram(None, None, Histogram.Options())
     return torch.cat([network.describe(standardise(part)) for part in pixels.split(batch)])
-
-
-def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dict[str, Tensor]:
-    """Nothing to learn: one loss of 0."""
-    del batch, options
-    return {"none": output.embedding.sum() * 0}
-
-
-def watch(output: Output, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Nothing to watch."""
-    del output, batch
-    return {}
-
-
-RECIPES: dict[str, dict[str, Any]] = {name: {"epochs": 0} for name in ("smoke", "quick", "paper")}
-CLAIMS: tuple[str, ...] = ()

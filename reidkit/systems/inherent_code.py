@@ -13,38 +13,16 @@ person; the store of these codes is filled anew before every epoch and brought u
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..backbones import Backbone
-from ..data import ImageSet, Targets, standardise
+from ..data import Batch, ImageSet, Targets, standardise
 from ..images import InputError
 from ..losses import REDUCTIONS, at_least_float32, batch_hard_triplet, compact, cross_entropy, scatter
-
-
-@dataclass(frozen=True)
-class Options:
-    """The inherent code's own knobs; a weight of 0 leaves a loss out."""
-
-    identity: float = 1.0  # weight of the softmax classification
-    beta: float = 5e-5  # weight of the compact loss
-    gamma: float = 1e-6  # weight of the scatter loss, which is subtracted
-    triplet: float = 0.0  # weight of a batch-hard triplet loss: the paper's baselines
-    margin: float = 0.3  # of the triplet loss, in units of the distance
-    reduction: str = "sum"  # of the compact and the scatter loss over the batch: "sum", as equations 2 and 3, or "mean"
-    exact: bool = False  # centres from scratch before every step, as the paper has it, instead of the running store
-
-    def __post_init__(self) -> None:
-        weights = {name: getattr(self, name) for name in ("identity", "beta", "gamma", "triplet")}
-        for name, value in weights.items():
-            if not value >= 0:
-                raise InputError(f"{name} is {value}: give 0 or more.")
-        if self.reduction not in REDUCTIONS:
-            raise InputError(f"reduction {self.reduction!r} is not known: choose one of {', '.join(REDUCTIONS)}.")
-        if not (self.identity or self.beta or self.triplet):
-            raise InputError("identity, beta and triplet are all 0: give at least one loss a weight.")
+from .base import Recipes, System, Variants
 
 
 @dataclass
@@ -56,16 +34,42 @@ class Output:
     centres: Tensor  # (C, D) of the store, without a gradient
 
 
-class Network(nn.Module):
+class InherentCode(System):
     """Backbone, global average pooling, linear classifier; and the store of codes, which no file keeps."""
+
+    name = "inherent_code"
+
+    @dataclass(frozen=True)
+    class Options:
+        """The inherent code's own knobs; a weight of 0 leaves a loss out."""
+
+        identity: float = 1.0  # weight of the softmax classification
+        beta: float = 5e-5  # weight of the compact loss
+        gamma: float = 1e-6  # weight of the scatter loss, which is subtracted
+        triplet: float = 0.0  # weight of a batch-hard triplet loss: the paper's baselines
+        margin: float = 0.3  # of the triplet loss, in units of the distance
+        reduction: str = (
+            "sum"  # of the compact and the scatter loss over the batch: "sum", as equations 2 and 3, or "mean"
+        )
+        exact: bool = False  # centres from scratch before every step, as the paper has it, instead of the running store
+
+        def __post_init__(self) -> None:
+            weights = {name: getattr(self, name) for name in ("identity", "beta", "gamma", "triplet")}
+            for name, value in weights.items():
+                if not value >= 0:
+                    raise InputError(f"{name} is {value}: give 0 or more.")
+            if self.reduction not in REDUCTIONS:
+                raise InputError(f"reduction {self.reduction!r} is not known: choose one of {', '.join(REDUCTIONS)}.")
+            if not (self.identity or self.beta or self.triplet):
+                raise InputError("identity, beta and triplet are all 0: give at least one loss a weight.")
+
+    options: Options
 
     codes: Tensor
     owner: Tensor
 
     def __init__(self, backbone: Backbone, targets: Targets, options: Options) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.options = options
+        super().__init__(backbone, targets, options)
         self.people = targets.people
         self.classifier = nn.Linear(backbone.channels, targets.people, bias=False)
         nn.init.normal_(self.classifier.weight, std=0.001)
@@ -124,61 +128,60 @@ class Network(nn.Module):
         """Images (B, 3, H, W) to logits of the training people (B, C)."""
         return self.classifier(self.describe(images))
 
+    def objective(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """Named losses, weighted; compact and scatter are sums over the batch, as the paper writes them, or means."""
+        options = self.options
+        losses = {}
+        over = Tensor.sum if options.reduction == "sum" else Tensor.mean
+        if options.identity:
+            losses["identity"] = options.identity * cross_entropy(output.logits, batch["label"]).mean()
+        if options.beta:
+            losses["compact"] = options.beta * over(compact(output.embedding, batch["label"], output.centres))
+        if options.gamma:
+            losses["scatter"] = -options.gamma * over(scatter(output.embedding, batch["label"], output.centres))
+        if options.triplet:
+            triplet = batch_hard_triplet(output.embedding, batch["label"], margin=options.margin)
+            losses["triplet"] = options.triplet * triplet.mean()
+        return losses
 
-def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dict[str, Tensor]:
-    """Named losses, weighted; compact and scatter are sums over the batch, as the paper writes them, or means."""
-    losses = {}
-    over = Tensor.sum if options.reduction == "sum" else Tensor.mean
-    if options.identity:
-        losses["identity"] = options.identity * cross_entropy(output.logits, batch["label"]).mean()
-    if options.beta:
-        losses["compact"] = options.beta * over(compact(output.embedding, batch["label"], output.centres))
-    if options.gamma:
-        losses["scatter"] = -options.gamma * over(scatter(output.embedding, batch["label"], output.centres))
-    if options.triplet:
-        triplet = batch_hard_triplet(output.embedding, batch["label"], margin=options.margin)
-        losses["triplet"] = options.triplet * triplet.mean()
-    return losses
+    @torch.no_grad()
+    def watch(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """Length of the codes (the scatter loss has no other bound), identity accuracy, distance to the own centre."""
+        code = at_least_float32(output.embedding)
+        values = {
+            "length": code.norm(dim=1).mean(),
+            "accuracy": (output.logits.argmax(1) == batch["label"]).float().mean(),
+        }
+        if output.centres.any():
+            own = output.centres[batch["label"].clamp(min=0)]
+            values["to_centre"] = (code - own).norm(dim=1).mean()
+        return values
 
-
-@torch.no_grad()
-def watch(output: Output, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Length of the codes (the scatter loss has no other bound), identity accuracy, distance to the own centre."""
-    code = at_least_float32(output.embedding)
-    values = {
-        "length": code.norm(dim=1).mean(),
-        "accuracy": (output.logits.argmax(1) == batch["label"]).float().mean(),
+    RECIPES: ClassVar[Recipes] = {
+        "smoke": {"epochs": 2, "height": 64, "width": 32, "batch": 32, "instances": 0, "last_stride": 2},
+        # 200 people instead of 57, so a smaller gamma: the compact loss still outweighs the scatter loss of all others
+        "quick": {
+            "epochs": 2, "height": 96, "width": 48, "batch": 64, "instances": 0, "last_stride": 2, "lr": 1e-3,
+            "weight_decay": 5e-4, "gamma": 2e-7,
+        },
+        # paper 004: Adam, lr 2e-4, batch 32, 300 epochs, 128 x 48, flip and crop; the size of its "L2 weight decay" it
+        # keeps back
+        "paper": {
+            "epochs": 300, "height": 128, "width": 48, "batch": 32, "instances": 0, "last_stride": 2, "lr": 2e-4,
+            "weight_decay": 5e-4, "warmup": 0.0, "schedule": "constant", "pretrained": "torchvision",
+        },
+    }  # fmt: skip
+    VARIANTS: ClassVar[Variants] = {  # the rows of Table 1
+        "set1": {"all": {"beta": 0.0, "gamma": 0.0}},
+        "set2": {"all": {"gamma": 0.0}},
+        "set3": {"all": {}},
+        "triplet18": {"all": {"identity": 0.0, "beta": 0.0, "gamma": 0.0, "triplet": 1.0, "instances": 4}},
+        "triplet50": {
+            "all": {"identity": 0.0, "beta": 0.0, "gamma": 0.0, "triplet": 1.0, "instances": 4, "backbone": "resnet50"}
+        },
     }
-    if output.centres.any():
-        own = output.centres[batch["label"].clamp(min=0)]
-        values["to_centre"] = (code - own).norm(dim=1).mean()
-    return values
-
-
-RECIPES: dict[str, dict[str, Any]] = {
-    "smoke": {"epochs": 2, "height": 64, "width": 32, "batch": 32, "instances": 0, "last_stride": 2},
-    # 200 people instead of 57, so a smaller gamma: the compact loss still outweighs the scatter loss of all others
-    "quick": {
-        "epochs": 2, "height": 96, "width": 48, "batch": 64, "instances": 0, "last_stride": 2, "lr": 1e-3,
-        "weight_decay": 5e-4, "gamma": 2e-7,
-    },
-    # paper 004: Adam, lr 2e-4, batch 32, 300 epochs, 128 x 48, flip and crop, "L2 weight decay" of a size it keeps back
-    "paper": {
-        "epochs": 300, "height": 128, "width": 48, "batch": 32, "instances": 0, "last_stride": 2, "lr": 2e-4,
-        "weight_decay": 5e-4, "warmup": 0.0, "schedule": "constant", "pretrained": "torchvision",
-    },
-}  # fmt: skip
-VARIANTS: dict[str, dict[str, dict[str, Any]]] = {  # the rows of Table 1
-    "set1": {"all": {"beta": 0.0, "gamma": 0.0}},
-    "set2": {"all": {"gamma": 0.0}},
-    "set3": {"all": {}},
-    "triplet18": {"all": {"identity": 0.0, "beta": 0.0, "gamma": 0.0, "triplet": 1.0, "instances": 4}},
-    "triplet50": {
-        "all": {"identity": 0.0, "beta": 0.0, "gamma": 0.0, "triplet": 1.0, "instances": 4, "backbone": "resnet50"}
-    },
-}
-CLAIMS: tuple[str, ...] = (
-    "set1 < set2 < set3 in rank-1 and mAP",
-    "set3 > set1 in rank-1 and mAP",
-    "set3 > triplet18 > triplet50 in rank-1 and mAP",
-)
+    CLAIMS = (
+        "set1 < set2 < set3 in rank-1 and mAP",
+        "set3 > set1 in rank-1 and mAP",
+        "set3 > triplet18 > triplet50 in rank-1 and mAP",
+    )

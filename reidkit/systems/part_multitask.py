@@ -12,56 +12,22 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..backbones import RESNETS, Backbone, open_last_stage
-from ..data import Targets, binary_columns, binary_labels, class_logits
+from ..data import Batch, Targets, binary_columns, binary_labels, class_logits
 from ..images import InputError
 from ..losses import REDUCTIONS, batch_hard_triplet, cross_entropy, hardest_pairs, sigmoid_cross_entropy
+from .base import Recipes, System, Variants
 
 LOWER = ("down", "clothes", "downcolor", "shoes", "boots")  # Table 1; everything else is of the upper half
 LOWER_PETA = ("lowerBody", "footwear", "leg")  # how PETA's names of the same begin
 DESCRIPTORS = ("six", "normalised", "verification")
 SIX = ("global_im", "global_vm", "part_im", "part_vm", "upper_im", "lower_im")
-
-
-@dataclass(frozen=True)
-class Options:
-    """The part-based network's own knobs; a weight of 0 leaves a loss out, and with it the features it alone reads."""
-
-    identity: float = 1.0  # weight of the identity loss, a sum over the four identification features
-    attributes: float = 1.0  # lambda1, of the attributes: a sum over global, upper and lower
-    triplet: float = 1.0  # lambda2, of the triplets: a sum over the two verification features
-    margin: float = 1.2  # of the triplet loss, in units of the distance
-    dimensions: int = 512  # of each of the six features; the paper does not say
-    reduction: str = "mean"  # of the triplet loss over the anchors: "mean", or "sum", as equation 8
-    # what is ranked: "six" features as they are, as in the paper; "normalised", each of length 1; or the two of
-    # "verification" alone, which are the only ones that a distance was trained on
-    descriptor: str = "six"
-
-    def __post_init__(self) -> None:
-        weights = {name: getattr(self, name) for name in ("identity", "attributes", "triplet")}
-        for name, value in weights.items():
-            if not value >= 0:
-                raise InputError(f"{name} is {value}: give 0 or more.")
-        if not any(weights.values()):
-            raise InputError("identity, attributes and triplet are all 0: give at least one loss a weight.")
-        for name, known in {"reduction": REDUCTIONS, "descriptor": DESCRIPTORS}.items():
-            if getattr(self, name) not in known:
-                raise InputError(f"{name} {getattr(self, name)!r} is not known: choose one of {', '.join(known)}.")
-        if self.descriptor == "verification" and not self.triplet:
-            raise InputError("descriptor 'verification' reads the features of the triplets: give triplet a weight.")
-        if not self.margin > 0 or self.dimensions < 1:
-            raise InputError(f"margin is {self.margin}, dimensions {self.dimensions}: give numbers above 0.")
-
-
-def learns_attributes(options: Options) -> bool:
-    """With a weight they do."""
-    return options.attributes > 0
 
 
 def is_lower(task: str) -> bool:
@@ -80,22 +46,51 @@ class Output:
     columns: Tensor  # (A, 2), task and class of each column
 
 
-class Network(nn.Module):
+class PartMultitask(System):
     """Shared layers and global branch in `backbone`, the other branch in `part`; six features and their classifiers."""
+
+    name = "part_multitask"
+
+    @dataclass(frozen=True)
+    class Options:
+        """The part-based network's own knobs; a weight of 0 leaves out a loss and the features it alone reads."""
+
+        identity: float = 1.0  # weight of the identity loss, a sum over the four identification features
+        attributes: float = 1.0  # lambda1, of the attributes: a sum over global, upper and lower
+        triplet: float = 1.0  # lambda2, of the triplets: a sum over the two verification features
+        margin: float = 1.2  # of the triplet loss, in units of the distance
+        dimensions: int = 512  # of each of the six features; the paper does not say
+        reduction: str = "mean"  # of the triplet loss over the anchors: "mean", or "sum", as equation 8
+        # what is ranked: "six" features as they are, as in the paper; "normalised", each of length 1; or the two of
+        # "verification" alone, which are the only ones that a distance was trained on
+        descriptor: str = "six"
+
+        def __post_init__(self) -> None:
+            weights = {name: getattr(self, name) for name in ("identity", "attributes", "triplet")}
+            for name, value in weights.items():
+                if not value >= 0:
+                    raise InputError(f"{name} is {value}: give 0 or more.")
+            if not any(weights.values()):
+                raise InputError("identity, attributes and triplet are all 0: give at least one loss a weight.")
+            for name, known in {"reduction": REDUCTIONS, "descriptor": DESCRIPTORS}.items():
+                if getattr(self, name) not in known:
+                    raise InputError(f"{name} {getattr(self, name)!r} is not known: choose one of {', '.join(known)}.")
+            if self.descriptor == "verification" and not self.triplet:
+                raise InputError("descriptor 'verification' reads the features of the triplets: give triplet a weight.")
+            if not self.margin > 0 or self.dimensions < 1:
+                raise InputError(f"margin is {self.margin}, dimensions {self.dimensions}: give numbers above 0.")
+
+    options: Options
 
     columns: Tensor
 
     def __init__(self, backbone: Backbone, targets: Targets, options: Options) -> None:
-        super().__init__()
+        super().__init__(backbone, targets, options)
         if not {"layer3", "layer4"} <= set(backbone.stages):
             known = ", ".join(RESNETS)
             raise InputError(f"{backbone.name} has no layer3 to part its branches in: choose one of {known}.")
-        self.backbone = backbone
         self.part = deepcopy(nn.Sequential(*self.late))
         open_last_stage(self.part[-1])
-        self.descriptor = options.descriptor
-        self.asked = targets.tasks if options.attributes else ()
-        self.tasks = [task.name for task in self.asked]
         self.register_buffer("columns", binary_columns(self.asked), persistent=False)
         lower = torch.tensor([is_lower(self.tasks[t]) for t in self.columns[:, 0].tolist()], dtype=torch.bool)
         for name, own in {"global": torch.ones_like(lower), "upper": ~lower, "lower": lower}.items():
@@ -153,7 +148,7 @@ class Network(nn.Module):
 
     def describe(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to descriptors (B, 6 D), fewer where a loss or a feature is left out."""
-        return joined(self.six(images), self.descriptor)
+        return joined(self.six(images), self.options.descriptor)
 
     def yes(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to the logits (B, A) of the binary view: mean of the global answer and of its half's."""
@@ -175,6 +170,76 @@ class Network(nn.Module):
         people = list(self(images).people.values())
         return torch.stack(people).mean(0) if people else images.new_zeros(len(images), 0)
 
+    @staticmethod
+    def learns_attributes(options: Options) -> bool:
+        """With a weight they do."""
+        return options.attributes > 0
+
+    def objective(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """Named losses, weighted: sums over the features that share a task, means over images, of triplets as asked."""
+        options = self.options
+        losses = {}
+        over = Tensor.sum if options.reduction == "sum" else Tensor.mean
+        if options.identity:
+            entropy = [cross_entropy(logits, batch["label"]).mean() for logits in output.people.values()]
+            losses["identity"] = options.identity * torch.stack(entropy).sum()
+        if options.attributes:
+            target = binary_labels(batch["attributes"], output.columns)  # (B, A)
+            own = [
+                sigmoid_cross_entropy(logits, target[:, output.groups[name]]).mean()
+                for name, logits in output.answers.items()
+            ]
+            losses["attributes"] = options.attributes * torch.stack(own).sum()
+        if options.triplet:
+            apart = [
+                over(batch_hard_triplet(feature, batch["label"], margin=options.margin))
+                for name, feature in output.features.items()
+                if name.endswith("_vm")
+            ]
+            losses["triplet"] = options.triplet * torch.stack(apart).sum()
+        return losses
+
+    @torch.no_grad()
+    def watch(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """Hardest distances of the global verification feature; global accuracy of people and of attribute columns."""
+        values: dict[str, Tensor] = {}
+        if "global_vm" in output.features:
+            positive, negative = hardest_pairs(output.features["global_vm"], batch["label"])
+            both = torch.isfinite(positive - negative)
+            if both.any():
+                values |= {"positive": positive[both].mean(), "negative": negative[both].mean()}
+        if output.people:
+            values["accuracy"] = (output.people["global"].argmax(1) == batch["label"]).float().mean()
+        if output.answers:
+            target = binary_labels(batch["attributes"], output.columns)
+            known = target >= 0
+            if known.any():
+                values["answers"] = ((output.answers["global"] > 0) == target.bool())[known].float().mean()
+        return values
+
+    RECIPES: ClassVar[Recipes] = {
+        "smoke": {"epochs": 2, "height": 64, "width": 32, "batch": 32, "instances": 4, "last_stride": 2},
+        "quick": {"epochs": 4, "height": 96, "width": 48, "batch": 32, "instances": 4, "last_stride": 2},
+        # paper 003, section IV-B: 384 x 128, P = 8, K = 4, SGD, lr 2e-4, 320 epochs, exponential decay from epoch 160
+        "paper": {
+            "backbone": "resnet50", "pretrained": "torchvision", "epochs": 320, "height": 384, "width": 128,
+            "batch": 32, "instances": 4, "last_stride": 2, "optimizer": "sgd", "lr": 2e-4, "warmup": 0.0,
+            "schedule": "exponential", "milestones": (0.5,), "pad": 0, "reduction": "sum",
+        },
+    }  # fmt: skip
+    VARIANTS: ClassVar[Variants] = {  # the rows of Table 8
+        "ours": {"all": {}},
+        "woID": {"all": {"identity": 0.0}},
+        "woAttr": {"all": {"attributes": 0.0}},
+        "woIM": {"all": {"identity": 0.0, "attributes": 0.0}},
+        "woVM": {"all": {"triplet": 0.0}},
+    }
+    CLAIMS = (
+        "ours > woAttr > woVM > woID > woIM in rank-1 and mAP",
+        "ours > woID | woVM | woIM in rank-1 and mAP",
+        "ours re-ranked > ours in rank-1 and mAP",
+    )
+
 
 def joined(features: dict[str, Tensor], descriptor: str) -> Tensor:
     """What is ranked of the features (B, D) by name: one of DESCRIPTORS, (B, n D).
@@ -183,70 +248,3 @@ def joined(features: dict[str, Tensor], descriptor: str) -> Tensor:
     """
     kept = [x for name, x in features.items() if descriptor != "verification" or name.endswith("_vm")]
     return torch.cat([F.normalize(x) if descriptor == "normalised" else x for x in kept], 1)
-
-
-def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dict[str, Tensor]:
-    """Named losses, weighted: sums over the features that share a task, means over images, of triplets as asked."""
-    losses = {}
-    over = Tensor.sum if options.reduction == "sum" else Tensor.mean
-    if options.identity:
-        entropy = [cross_entropy(logits, batch["label"]).mean() for logits in output.people.values()]
-        losses["identity"] = options.identity * torch.stack(entropy).sum()
-    if options.attributes:
-        target = binary_labels(batch["attributes"], output.columns)  # (B, A)
-        own = [
-            sigmoid_cross_entropy(logits, target[:, output.groups[name]]).mean()
-            for name, logits in output.answers.items()
-        ]
-        losses["attributes"] = options.attributes * torch.stack(own).sum()
-    if options.triplet:
-        apart = [
-            over(batch_hard_triplet(feature, batch["label"], margin=options.margin))
-            for name, feature in output.features.items()
-            if name.endswith("_vm")
-        ]
-        losses["triplet"] = options.triplet * torch.stack(apart).sum()
-    return losses
-
-
-@torch.no_grad()
-def watch(output: Output, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Hardest distances of the global verification feature; accuracy of people and of attribute columns, globally."""
-    values: dict[str, Tensor] = {}
-    if "global_vm" in output.features:
-        positive, negative = hardest_pairs(output.features["global_vm"], batch["label"])
-        both = torch.isfinite(positive - negative)
-        if both.any():
-            values |= {"positive": positive[both].mean(), "negative": negative[both].mean()}
-    if output.people:
-        values["accuracy"] = (output.people["global"].argmax(1) == batch["label"]).float().mean()
-    if output.answers:
-        target = binary_labels(batch["attributes"], output.columns)
-        known = target >= 0
-        if known.any():
-            values["answers"] = ((output.answers["global"] > 0) == target.bool())[known].float().mean()
-    return values
-
-
-RECIPES: dict[str, dict[str, Any]] = {
-    "smoke": {"epochs": 2, "height": 64, "width": 32, "batch": 32, "instances": 4, "last_stride": 2},
-    "quick": {"epochs": 4, "height": 96, "width": 48, "batch": 32, "instances": 4, "last_stride": 2},
-    # paper 003, section IV-B: 384 x 128, P = 8, K = 4, SGD, lr 2e-4, 320 epochs, exponential decay from epoch 160
-    "paper": {
-        "backbone": "resnet50", "pretrained": "torchvision", "epochs": 320, "height": 384, "width": 128, "batch": 32,
-        "instances": 4, "last_stride": 2, "optimizer": "sgd", "lr": 2e-4, "warmup": 0.0, "schedule": "exponential",
-        "milestones": (0.5,), "pad": 0, "reduction": "sum",
-    },
-}  # fmt: skip
-VARIANTS: dict[str, dict[str, dict[str, Any]]] = {  # the rows of Table 8
-    "ours": {"all": {}},
-    "woID": {"all": {"identity": 0.0}},
-    "woAttr": {"all": {"attributes": 0.0}},
-    "woIM": {"all": {"identity": 0.0, "attributes": 0.0}},
-    "woVM": {"all": {"triplet": 0.0}},
-}
-CLAIMS: tuple[str, ...] = (
-    "ours > woAttr > woVM > woID > woIM in rank-1 and mAP",
-    "ours > woID | woVM | woIM in rank-1 and mAP",
-    "ours re-ranked > ours in rank-1 and mAP",
-)

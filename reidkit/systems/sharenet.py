@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..backbones import Backbone
-from ..data import ImageSet, Targets, binary_columns, binary_labels, class_logits
+from ..data import Batch, ImageSet, Targets, binary_columns, binary_labels, class_logits
 from ..images import InputError
 from ..losses import (
     MINING,
@@ -28,38 +28,7 @@ from ..losses import (
     pairwise_distance,
     sigmoid_cross_entropy,
 )
-
-
-@dataclass(frozen=True)
-class Options:
-    """Sharenet's own knobs."""
-
-    share: str = "layer4"  # the last shared layer: layer1 ... layer4 of a ResNet; conv1 ... conv5, fc6, fc7 of AlexNet
-    alpha: float = 0.05  # weight of the attributes; 0 leaves their branch out: the paper's triplet baseline
-    # negatives of a positive pair: one of losses.MINING; or "curriculum", as the paper's reference mines: "random4" for
-    # `random_epochs`, "hard4" from then on (Wang and Gupta 2015)
-    mining: str = "hard"
-    random_epochs: int = 10  # of "curriculum"
-    reduction: str = "mean"  # over triplets and over images: each its mean, or "sum", in whose ratio the paper has them
-    margin: float = 0.5  # of the triplet loss, a cosine distance
-    hidden: int = 0  # width of a layer with batch norm before the embedding, 0 for none (paper: 1024 on a ResNet)
-    dimensions: int = 128  # of the embedding; 0: as many as training people
-
-    def __post_init__(self) -> None:
-        for name, known in {"mining": (*MINING, "curriculum"), "reduction": REDUCTIONS}.items():
-            if getattr(self, name) not in known:
-                raise InputError(f"{name} {getattr(self, name)!r} is not known: choose one of {', '.join(known)}.")
-        if self.random_epochs < 0:
-            raise InputError(f"random_epochs is {self.random_epochs}: give 0 or more.")
-        if not self.alpha >= 0 or not self.margin > 0:
-            raise InputError(f"alpha is {self.alpha}, margin {self.margin}: give alpha 0 or more, margin above 0.")
-        if self.hidden < 0 or self.dimensions < 0:
-            raise InputError(f"hidden is {self.hidden}, dimensions {self.dimensions}: give 0 or more.")
-
-
-def learns_attributes(options: Options) -> bool:
-    """With a weight they do."""
-    return options.alpha > 0
+from .base import Recipes, System, Variants
 
 
 @dataclass
@@ -79,12 +48,54 @@ class Flat(nn.Module):
         return x.mean((2, 3)) if x.ndim == 4 else x
 
 
-class Network(nn.Module):
+ALEXNET_PAPER: dict[str, Any] = {  # and on an AlexNet: batch 100, lr 1e-3 divided by 10 in steps, alpha 0.01
+    "height": 224, "width": 224, "batch": 100, "optimizer": "sgd", "lr": 1e-3, "hidden": 0, "dimensions": 1024,
+}  # fmt: skip
+SMALL_ALEXNET: dict[str, Any] = {"height": 128, "width": 64, "batch": 100, "lr": 3e-4, "mining": "all"}
+
+
+def _alexnet(**row: Any) -> dict[str, dict[str, Any]]:
+    small = dict.fromkeys(("smoke", "quick"), SMALL_ALEXNET)
+    return {"all": {"backbone": "alexnet", "alpha": 0.01, **row}, **small, "paper": ALEXNET_PAPER}
+
+
+class Sharenet(System):
     """The shared layers; the rest once for the embedding (in `backbone` and `top`), once for attributes (`branch`)."""
 
+    name = "sharenet"
+
+    @dataclass(frozen=True)
+    class Options:
+        """Sharenet's own knobs."""
+
+        share: str = "layer4"  # the last shared layer: layer1 ... layer4 of a ResNet; conv1 ... fc7 of AlexNet
+        alpha: float = 0.05  # weight of the attributes; 0 leaves their branch out: the paper's triplet baseline
+        # negatives of a positive pair: one of losses.MINING; or "curriculum", as the paper's reference mines: "random4"
+        # for `random_epochs`, "hard4" from then on (Wang and Gupta 2015)
+        mining: str = "hard"
+        random_epochs: int = 10  # of "curriculum"
+        reduction: str = (
+            "mean"  # over triplets and over images: each its mean, or "sum", in whose ratio the paper has them
+        )
+        margin: float = 0.5  # of the triplet loss, a cosine distance
+        hidden: int = 0  # width of a layer with batch norm before the embedding, 0 for none (paper: 1024 on a ResNet)
+        dimensions: int = 128  # of the embedding; 0: as many as training people
+
+        def __post_init__(self) -> None:
+            for name, known in {"mining": (*MINING, "curriculum"), "reduction": REDUCTIONS}.items():
+                if getattr(self, name) not in known:
+                    raise InputError(f"{name} {getattr(self, name)!r} is not known: choose one of {', '.join(known)}.")
+            if self.random_epochs < 0:
+                raise InputError(f"random_epochs is {self.random_epochs}: give 0 or more.")
+            if not self.alpha >= 0 or not self.margin > 0:
+                raise InputError(f"alpha is {self.alpha}, margin {self.margin}: give alpha 0 or more, margin above 0.")
+            if self.hidden < 0 or self.dimensions < 0:
+                raise InputError(f"hidden is {self.hidden}, dimensions {self.dimensions}: give 0 or more.")
+
+    options: Options
+
     def __init__(self, backbone: Backbone, targets: Targets, options: Options) -> None:
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone, targets, options)
         self.top = nn.ModuleDict(backbone.top)  # AlexNet's fc6 and fc7
         layers = list(backbone.stages) + list(self.top)
         if options.share not in layers:
@@ -92,8 +103,6 @@ class Network(nn.Module):
             raise InputError(f"{backbone.name} has no layer {options.share!r} to share: choose one of {known}.")
         cut = layers.index(options.share) + 1
         self.shared, self.apart = layers[:cut], layers[cut:]
-        self.asked = targets.tasks if options.alpha else ()
-        self.tasks = [task.name for task in self.asked]
         width = 4096 if self.top else backbone.channels
         hidden = [nn.Linear(width, options.hidden), nn.BatchNorm1d(options.hidden), nn.ReLU()] if options.hidden else []
         self.embed = nn.Sequential(
@@ -104,7 +113,6 @@ class Network(nn.Module):
         a = len(self.columns)
         self.branch = nn.ModuleDict({name: deepcopy(self.layer(name)) for name in self.apart if a})
         self.attributes = nn.Sequential(Flat(), nn.Linear(width, a)) if a else None
-        self.options = options
         self.epoch: Tensor | None  # the one that runs, from 1; kept with the weights, so that a resumed training knows
         self.register_buffer("epoch", torch.zeros((), dtype=torch.long) if options.mining == "curriculum" else None)
 
@@ -158,92 +166,92 @@ class Network(nn.Module):
         """Images (B, 3, H, W) to the logits (B, classes) of every task; none without attributes."""
         return class_logits(self.yes(self.trunk(images)), self.asked)
 
+    def classifiers(self) -> list[Tensor]:
+        """Rows of each task's classifier, T of (classes, Z); none where an AlexNet's attributes read a vector."""
+        if self.attributes is None or self.top:
+            return []
+        return [rows.T for rows in class_logits(self.attributes.get_parameter("1.weight").T, self.asked)]
+
     def evidence(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The map (B, Z, H, W) behind the attributes, and the rows of weights that read it, T of (classes, Z)."""
+        weights = self.classifiers()
+        if not weights:
+            return super().evidence(images)
         x = self.trunk(images)
         for stage in self.branch.values():
             x = stage(x)
-        if x.ndim != 4 or self.attributes is None:
-            raise InputError(f"{self.backbone.name}'s attributes read a vector and no map: use 'gradcam'.")
-        return x, [rows.T for rows in class_logits(self.attributes.get_parameter("1.weight").T, self.asked)]
+        return x, weights
 
     def last_layers(self, of: str) -> list[nn.Module]:
         """The layer whose map decides, the attributes' own where there is one."""
         name = list(self.backbone.stages)[-1]
         return [self.branch[name] if of == "attributes" and name in self.branch else self.backbone.stages[name]]
 
+    @staticmethod
+    def learns_attributes(options: Options) -> bool:
+        """With a weight they do."""
+        return options.alpha > 0
 
-def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dict[str, Tensor]:
-    """Triplets and attributes, the latter a sum over their columns.
+    def objective(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """Triplets and attributes, the latter a sum over their columns.
 
-    With `reduction` "mean" each is a mean, over anchors and over images. With "sum" both are the paper's sums, divided
-    by the number of triplets: that leaves their ratio, and a rate means the same whatever the mining.
-    """
-    mining = output.mining or options.mining
-    apart = batch_triplets(
-        output.embedding, batch["label"], margin=options.margin, mining=mining, reduction=options.reduction
+        With `reduction` "mean" each is a mean, over anchors and over images. With "sum" both are the paper's sums,
+        divided by the number of triplets: that leaves their ratio, and a rate means the same whatever the mining.
+        """
+        options = self.options
+        mining = output.mining or options.mining
+        apart = batch_triplets(
+            output.embedding, batch["label"], margin=options.margin, mining=mining, reduction=options.reduction
+        )
+        known = None
+        if options.alpha:
+            known = sigmoid_cross_entropy(output.logits, binary_labels(batch["attributes"], output.columns))
+        if options.reduction == "mean":
+            return {"triplet": apart.mean()} | ({} if known is None else {"attributes": options.alpha * known.mean()})
+        n = count_triplets(batch["label"], mining).clamp(min=1)
+        return {"triplet": apart.sum() / n} | ({} if known is None else {"attributes": options.alpha * known.sum() / n})
+
+    @torch.no_grad()
+    def watch(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """Mean cosine distance of the batch's pairs (0: everybody has become one point), accuracy of the columns."""
+        values = {"distance": pairwise_distance(output.embedding, distance="cosine").mean()}
+        if len(output.columns):
+            target = binary_labels(batch["attributes"], output.columns)
+            known = target >= 0
+            if known.any():
+                values["accuracy"] = ((output.logits > 0) == target.bool())[known].float().mean()
+        return values
+
+    # From random weights the nearest strangers draw everybody into one point within an epoch (the mean distance falls
+    # to 0, the loss to the margin); all strangers of the batch do not.
+    RECIPES: ClassVar[Recipes] = {
+        "smoke": {
+            "epochs": 2, "height": 64, "width": 32, "batch": 32, "instances": 4, "last_stride": 2, "metric": "cosine",
+            "mining": "all",
+        },
+        "quick": {
+            "epochs": 2, "height": 72, "width": 36, "batch": 64, "instances": 4, "last_stride": 2, "metric": "cosine",
+            "mining": "all",
+        },
+        # paper 000 on a ResNet-50: batch 32, lr 1e-4 divided by 10 in steps, alpha 0.05, FC 1024, batch norm, ReLU,
+        # FC C
+        "paper": {
+            "backbone": "resnet50", "pretrained": "torchvision", "epochs": 60, "height": 256, "width": 128, "batch": 32,
+            "instances": 4, "last_stride": 2, "lr": 1e-4, "weight_decay": 5e-4, "warmup": 0.0, "schedule": "step",
+            "milestones": (1 / 3, 2 / 3), "metric": "cosine", "hidden": 1024, "dimensions": 0, "mining": "curriculum",
+            "reduction": "sum",
+        },
+    }  # fmt: skip
+    VARIANTS: ClassVar[Variants] = {
+        "triplet": {"all": {"alpha": 0.0}},
+        **{f"share-{layer}": {"all": {"share": layer}} for layer in ("layer2", "layer3", "layer4")},
+        "triplet-alexnet": _alexnet(alpha=0.0, share="fc7"),
+        "sharenet-5": _alexnet(share="conv5"),
+        "sharenet-6": _alexnet(share="fc6"),
+        "sharenet-7": _alexnet(share="fc7"),
+    }
+    CLAIMS = (
+        "sharenet-7 > sharenet-6 > sharenet-5 > triplet-alexnet in rank-1",
+        "sharenet-7 > triplet-alexnet in rank-1",
+        "share-layer4 > share-layer3 > share-layer2 > triplet in rank-1",
     )
-    known = None
-    if options.alpha:
-        known = sigmoid_cross_entropy(output.logits, binary_labels(batch["attributes"], output.columns))
-    if options.reduction == "mean":
-        return {"triplet": apart.mean()} | ({} if known is None else {"attributes": options.alpha * known.mean()})
-    n = count_triplets(batch["label"], mining).clamp(min=1)
-    return {"triplet": apart.sum() / n} | ({} if known is None else {"attributes": options.alpha * known.sum() / n})
-
-
-@torch.no_grad()
-def watch(output: Output, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Mean cosine distance of all pairs of the batch (0: everybody has become one point), accuracy of the columns."""
-    values = {"distance": pairwise_distance(output.embedding, distance="cosine").mean()}
-    if len(output.columns):
-        target = binary_labels(batch["attributes"], output.columns)
-        known = target >= 0
-        if known.any():
-            values["accuracy"] = ((output.logits > 0) == target.bool())[known].float().mean()
-    return values
-
-
-# From random weights the nearest strangers draw everybody into one point within an epoch (the mean distance falls to
-# 0, the loss to the margin); all strangers of the batch do not.
-RECIPES: dict[str, dict[str, Any]] = {
-    "smoke": {
-        "epochs": 2, "height": 64, "width": 32, "batch": 32, "instances": 4, "last_stride": 2, "metric": "cosine",
-        "mining": "all",
-    },
-    "quick": {
-        "epochs": 2, "height": 72, "width": 36, "batch": 64, "instances": 4, "last_stride": 2, "metric": "cosine",
-        "mining": "all",
-    },
-    # paper 000 on a ResNet-50: batch 32, lr 1e-4 divided by 10 in steps, alpha 0.05, FC 1024, batch norm, ReLU, FC C
-    "paper": {
-        "backbone": "resnet50", "pretrained": "torchvision", "epochs": 60, "height": 256, "width": 128, "batch": 32,
-        "instances": 4, "last_stride": 2, "lr": 1e-4, "weight_decay": 5e-4, "warmup": 0.0, "schedule": "step",
-        "milestones": (1 / 3, 2 / 3), "metric": "cosine", "hidden": 1024, "dimensions": 0, "mining": "curriculum",
-        "reduction": "sum",
-    },
-}  # fmt: skip
-ALEXNET_PAPER: dict[str, Any] = {  # and on an AlexNet: batch 100, lr 1e-3 divided by 10 in steps, alpha 0.01
-    "height": 224, "width": 224, "batch": 100, "optimizer": "sgd", "lr": 1e-3, "hidden": 0, "dimensions": 1024,
-}  # fmt: skip
-SMALL_ALEXNET: dict[str, Any] = {"height": 128, "width": 64, "batch": 100, "lr": 3e-4, "mining": "all"}
-
-
-def _alexnet(**row: Any) -> dict[str, dict[str, Any]]:
-    small = dict.fromkeys(("smoke", "quick"), SMALL_ALEXNET)
-    return {"all": {"backbone": "alexnet", "alpha": 0.01, **row}, **small, "paper": ALEXNET_PAPER}
-
-
-VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
-    "triplet": {"all": {"alpha": 0.0}},
-    **{f"share-{layer}": {"all": {"share": layer}} for layer in ("layer2", "layer3", "layer4")},
-    "triplet-alexnet": _alexnet(alpha=0.0, share="fc7"),
-    "sharenet-5": _alexnet(share="conv5"),
-    "sharenet-6": _alexnet(share="fc6"),
-    "sharenet-7": _alexnet(share="fc7"),
-}
-CLAIMS: tuple[str, ...] = (
-    "sharenet-7 > sharenet-6 > sharenet-5 > triplet-alexnet in rank-1",
-    "sharenet-7 > triplet-alexnet in rank-1",
-    "share-layer4 > share-layer3 > share-layer2 > triplet in rank-1",
-)

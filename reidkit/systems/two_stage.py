@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,60 +21,10 @@ from ..data import Batch, Targets, jitter, layered, mix, parted, paste, recolour
 from ..images import InputError
 from ..losses import KINDS, adjust, class_weights, part_presence, task_losses, triplet
 from ..synthetic import PARTS
+from .base import Recipes, System, Variants
 
 STAGES = ("attributes", "identity")
 LOSSES = (*KINDS, "adjusted")  # the paper's four, and cross-entropy on logits adjusted by the classes' frequency
-VALIDATES = True  # its losses mean something on people it was not trained on
-
-
-@dataclass(frozen=True)
-class Options:
-    """The two-stage system's own knobs."""
-
-    stage: str = "attributes"  # or "identity"
-    loss: str = "cross_entropy"  # of the first stage: one of LOSSES
-    gamma: float = 2.0  # of the focal losses
-    tau: float = 1.0  # strength of the adjusted loss
-    balance: bool = True  # class weights over the number of classes that occur; else inverse frequencies, as the paper
-    dropout: float = 0.5  # before each task's classifier
-    bands: int = 1  # stripes across the body, from head to foot, that the first stage pools each by itself
-    jitter: float = 0.0  # of each channel's light in training, as a share
-    recolour: float = 0.0  # probability of channels in another order; what was asked of colours becomes unknown
-    mix: float = 0.0  # probability, twice, that an image is another person's from a random row down
-    paste: float = 0.0  # probability of a bag or a hat of another image of the batch; needs part maps
-    parts: float = 0.0  # weight of being asked which parts of the body stand where; needs part maps
-    dimensions: int = 128  # of the second stage's embedding
-    margin: float = 1.0  # of the triplet loss, a squared distance
-
-    def __post_init__(self) -> None:
-        for name, known in {"stage": STAGES, "loss": LOSSES}.items():
-            if getattr(self, name) not in known:
-                raise InputError(f"{name} {getattr(self, name)!r} is not known: choose one of {', '.join(known)}.")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout is {self.dropout}: give a share from 0 to below 1.")
-        if self.bands < 1:
-            raise InputError(f"bands is {self.bands}: give at least 1.")
-        for name in ("jitter", "recolour", "mix", "paste"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}: give a number from 0 to 1.")
-        if self.stage == "identity" and (self.recolour or self.mix or self.paste or self.parts or self.bands > 1):
-            raise InputError(
-                "recolour, mix, paste, parts and bands are of the attribute stage: leave them out of the identity one."
-            )
-        if not self.parts >= 0:
-            raise InputError(f"parts is {self.parts}: give a weight, 0 for none.")
-        if self.dimensions < 1 or not self.margin > 0 or not self.gamma >= 0 or not self.tau >= 0:
-            raise InputError("dimensions must be at least 1, margin above 0, gamma and tau not negative.")
-
-
-def learns_attributes(options: Options) -> bool:
-    """The first stage does."""
-    return options.stage == "attributes"
-
-
-def needs_parts(options: Options) -> bool:
-    """Where things are cut out by their part maps, or the maps are asked for."""
-    return options.paste > 0 or options.parts > 0
 
 
 @dataclass
@@ -87,21 +37,65 @@ class Output:
     places: Tensor | None = None  # (B, PARTS, h, w) logits of each part at each place, where they are asked for
 
 
-class Network(nn.Module):
+class TwoStage(System):
     """Backbone and global average pooling, then a classifier a task, or a siamese embedding."""
 
+    name = "two_stage"
+    VALIDATES = True
+
+    @dataclass(frozen=True)
+    class Options:
+        """The two-stage system's own knobs."""
+
+        stage: str = "attributes"  # or "identity"
+        loss: str = "cross_entropy"  # of the first stage: one of LOSSES
+        gamma: float = 2.0  # of the focal losses
+        tau: float = 1.0  # strength of the adjusted loss
+        balance: bool = (
+            True  # class weights over the number of classes that occur; else inverse frequencies, as the paper
+        )
+        dropout: float = 0.5  # before each task's classifier
+        bands: int = 1  # stripes across the body, from head to foot, that the first stage pools each by itself
+        jitter: float = 0.0  # of each channel's light in training, as a share
+        recolour: float = 0.0  # probability of channels in another order; what was asked of colours becomes unknown
+        mix: float = 0.0  # probability, twice, that an image is another person's from a random row down
+        paste: float = 0.0  # probability of a bag or a hat of another image of the batch; needs part maps
+        parts: float = 0.0  # weight of being asked which parts of the body stand where; needs part maps
+        dimensions: int = 128  # of the second stage's embedding
+        margin: float = 1.0  # of the triplet loss, a squared distance
+
+        def __post_init__(self) -> None:
+            for name, known in {"stage": STAGES, "loss": LOSSES}.items():
+                if getattr(self, name) not in known:
+                    raise InputError(f"{name} {getattr(self, name)!r} is not known: choose one of {', '.join(known)}.")
+            if not 0 <= self.dropout < 1:
+                raise InputError(f"dropout is {self.dropout}: give a share from 0 to below 1.")
+            if self.bands < 1:
+                raise InputError(f"bands is {self.bands}: give at least 1.")
+            for name in ("jitter", "recolour", "mix", "paste"):
+                if not 0 <= getattr(self, name) <= 1:
+                    raise InputError(f"{name} is {getattr(self, name)}: give a number from 0 to 1.")
+            if self.stage == "identity" and (self.recolour or self.mix or self.paste or self.parts or self.bands > 1):
+                raise InputError(
+                    "recolour, mix, paste, parts and bands are of the attribute stage: leave them out of the "
+                    "identity one."
+                )
+            if not self.parts >= 0:
+                raise InputError(f"parts is {self.parts}: give a weight, 0 for none.")
+            if self.dimensions < 1 or not self.margin > 0 or not self.gamma >= 0 or not self.tau >= 0:
+                raise InputError("dimensions must be at least 1, margin above 0, gamma and tau not negative.")
+
+    options: Options
+
     def __init__(self, backbone: Backbone, targets: Targets, options: Options) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.options = options
+        super().__init__(backbone, targets, options)
         z = backbone.channels
-        self.tasks = [task.name for task in targets.tasks] if options.stage == "attributes" else []
         if options.stage == "identity":
             self.embed = nn.Linear(z, options.dimensions)
             return
         self.heads = nn.ModuleList(
             nn.Sequential(nn.Dropout(options.dropout), nn.Linear(z * options.bands, len(task.classes)))
-            for task in targets.tasks
+            for task in self.asked
         )
         if options.parts:
             self.places = nn.Conv2d(z, len(PARTS), 1)
@@ -129,11 +123,113 @@ class Network(nn.Module):
         """Images (B, 3, H, W) to the logits (B, classes) of every task; none in the second stage."""
         return list(self(images).logits.values())
 
+    def classifiers(self) -> list[Tensor]:
+        """Rows of each task's classifier, T of (classes, bands Z); none in the second stage."""
+        return [head.get_parameter("1.weight") for head in self.heads] if self.tasks else []
+
     def evidence(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The map (B, bands Z, H, W) behind the attributes, and the rows that read it, T of (classes, bands Z)."""
-        return striped(self.backbone(images), self.options.bands), [
-            head.get_parameter("1.weight") for head in self.heads
-        ]
+        if not self.tasks:
+            return super().evidence(images)
+        return striped(self.backbone(images), self.options.bands), self.classifiers()
+
+    @staticmethod
+    def learns_attributes(options: Options) -> bool:
+        """The first stage does."""
+        return options.stage == "attributes"
+
+    @staticmethod
+    def needs_parts(options: Options) -> bool:
+        """Where things are cut out by their part maps, or the maps are asked for."""
+        return options.paste > 0 or options.parts > 0
+
+    @staticmethod
+    def invent(batch: Batch, tasks: Sequence[Task], options: Options, generator: torch.Generator) -> Batch:
+        """A training batch in other light, with people there are not, recoloured, put together: as the options ask."""
+        images, labels = batch["image"], batch["attributes"]
+        if options.jitter:  # first, so that what is put together was seen in different light
+            images = jitter(images, options.jitter, generator)
+        if options.recolour:
+            coloured = torch.tensor([len(task.columns) > 1 for task in tasks])
+            images, labels = recolour(images, labels, coloured, options.recolour, generator)
+        layers = layered({**batch, "image": images})  # what is put together takes its part maps along
+        if options.paste:
+            things = [PARTS[task.name] if task.name in THINGS else 0 for task in tasks]
+            layers, labels = paste(layers, labels, batch["parts"], things, options.paste, generator)
+        if options.mix:
+            for _ in range(2):  # head, middle and legs may be of three people
+                layers, labels = mix(layers, labels, torch.tensor(spans(tasks)), options.mix, generator)
+        return {**parted(batch, layers), "attributes": labels}
+
+    def objective(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """One loss a task, by its name, and that of the parts; or the triplet loss of anchor, positive, negative."""
+        options = self.options
+        if options.stage == "identity":
+            anchor, positive, negative = output.embedding.chunk(3)
+            return {"triplet": triplet(anchor, positive, negative, margin=options.margin).mean()}
+        logits, kind = list(output.logits.values()), options.loss
+        if kind == "adjusted":
+            logits, kind = (
+                [adjust(x, w, options.tau) for x, w in zip(logits, output.weights, strict=True)],
+                "cross_entropy",
+            )
+        losses = task_losses(
+            logits,
+            batch["attributes"],
+            kind=kind,
+            weights=output.weights,
+            gamma=options.gamma,
+        )
+        named = dict(zip(output.logits, losses, strict=True))
+        if output.places is not None and "parts" in batch:  # people held out have none
+            named["parts"] = options.parts * part_presence(output.places, batch["parts"]).mean()
+        return named
+
+    @torch.no_grad()
+    def watch(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """Accuracy over all labels of the batch; or the two distances and the share of triplets that still push."""
+        if not output.logits:
+            anchor, positive, negative = output.embedding.float().chunk(3)
+            near, far = ((anchor - other).square().sum(1) for other in (positive, negative))
+            return {"positive": near.mean(), "negative": far.mean(), "wrong": (near > far).float().mean()}
+        answers = torch.stack([logits.argmax(1) for logits in output.logits.values()], 1)  # (B, T)
+        known = batch["attributes"] >= 0
+        if not known.any():
+            return {}
+        return {"accuracy": (answers == batch["attributes"])[known].float().mean()}
+
+    RECIPES: ClassVar[Recipes] = {
+        "smoke": {
+            "epochs": 2, "height": 64, "width": 32, "batch": 32, "instances": 0, "last_stride": 2, "schedule": "linear",
+            "rotate": 10.0, "validation": 0.4, "patience": 4,
+        },
+        "quick": {
+            "epochs": 4, "height": 96, "width": 48, "batch": 96, "instances": 0, "last_stride": 2, "schedule": "linear",
+            "lr": 1e-3, "rotate": 10.0, "pad": 4, "validation": 0.4, "patience": 3,
+        },
+        # paper 001: lr 3e-4, linear with a warm-up over a tenth of the steps, 15 epochs, early stopping,
+        # 60/40 by identity
+        "paper": {
+            "epochs": 15, "height": 256, "width": 128, "batch": 64, "instances": 0, "last_stride": 2, "lr": 3e-4,
+            "weight_decay": 0.0, "schedule": "linear", "pretrained": "torchvision", "rotate": 10.0, "pad": 0,
+            "validation": 0.4, "patience": 4, "balance": False,
+        },
+    }  # fmt: skip
+    VARIANTS: ClassVar[Variants] = {
+        **{kind: {"all": {"stage": "attributes", "loss": kind}} for kind in KINDS},
+        "identity": {
+            "all": {"stage": "identity", "negatives": "cluster"},
+            "smoke": {"batch": 24},
+            "quick": {"batch": 96, "lr": 3e-4, "epochs": 2},
+            "paper": {"batch": 96, "lr": 2e-5, "epochs": 10},
+        },
+    }
+    CLAIMS = (
+        "weighted > cross_entropy in global macro F1",
+        "alpha_focal < cross_entropy in global accuracy",
+        "cross_entropy | weighted > focal | alpha_focal in global macro F1 and global accuracy",
+        "second stage with the first, cluster negatives > second stage without the first, cluster negatives in mAP",
+    )
 
 
 def striped(features: Tensor, bands: int) -> Tensor:
@@ -148,89 +244,3 @@ def striped(features: Tensor, bands: int) -> Tensor:
     row = torch.arange(features.shape[2], device=features.device) * bands // features.shape[2]  # the stripe of each
     inside = (row == torch.arange(bands, device=features.device)[:, None]).to(features)  # (bands, h)
     return (bands * inside[:, None, :, None] * features[:, None]).flatten(1, 2)
-
-
-def invent(batch: Batch, tasks: Sequence[Task], options: Options, generator: torch.Generator) -> Batch:
-    """A training batch in other light, with people there are not, recoloured and put together, as the options ask."""
-    images, labels = batch["image"], batch["attributes"]
-    if options.jitter:  # first, so that what is put together was seen in different light
-        images = jitter(images, options.jitter, generator)
-    if options.recolour:
-        coloured = torch.tensor([len(task.columns) > 1 for task in tasks])
-        images, labels = recolour(images, labels, coloured, options.recolour, generator)
-    layers = layered({**batch, "image": images})  # what is put together takes its part maps along
-    if options.paste:
-        things = [PARTS[task.name] if task.name in THINGS else 0 for task in tasks]
-        layers, labels = paste(layers, labels, batch["parts"], things, options.paste, generator)
-    if options.mix:
-        for _ in range(2):  # head, middle and legs may be of three people
-            layers, labels = mix(layers, labels, torch.tensor(spans(tasks)), options.mix, generator)
-    return {**parted(batch, layers), "attributes": labels}
-
-
-def objective(output: Output, batch: dict[str, Tensor], options: Options) -> dict[str, Tensor]:
-    """One loss a task, by its name, and that of the parts; or the triplet loss of anchors, positives and negatives."""
-    if options.stage == "identity":
-        anchor, positive, negative = output.embedding.chunk(3)
-        return {"triplet": triplet(anchor, positive, negative, margin=options.margin).mean()}
-    logits, kind = list(output.logits.values()), options.loss
-    if kind == "adjusted":
-        logits, kind = [adjust(x, w, options.tau) for x, w in zip(logits, output.weights, strict=True)], "cross_entropy"
-    losses = task_losses(
-        logits,
-        batch["attributes"],
-        kind=kind,
-        weights=output.weights,
-        gamma=options.gamma,
-    )
-    named = dict(zip(output.logits, losses, strict=True))
-    if output.places is not None and "parts" in batch:  # people held out have none
-        named["parts"] = options.parts * part_presence(output.places, batch["parts"]).mean()
-    return named
-
-
-@torch.no_grad()
-def watch(output: Output, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Accuracy over all labels of the batch; or the two distances and the share of triplets that still push."""
-    if not output.logits:
-        anchor, positive, negative = output.embedding.float().chunk(3)
-        near, far = ((anchor - other).square().sum(1) for other in (positive, negative))
-        return {"positive": near.mean(), "negative": far.mean(), "wrong": (near > far).float().mean()}
-    answers = torch.stack([logits.argmax(1) for logits in output.logits.values()], 1)  # (B, T)
-    known = batch["attributes"] >= 0
-    if not known.any():
-        return {}
-    return {"accuracy": (answers == batch["attributes"])[known].float().mean()}
-
-
-RECIPES: dict[str, dict[str, Any]] = {
-    "smoke": {
-        "epochs": 2, "height": 64, "width": 32, "batch": 32, "instances": 0, "last_stride": 2, "schedule": "linear",
-        "rotate": 10.0, "validation": 0.4, "patience": 4,
-    },
-    "quick": {
-        "epochs": 4, "height": 96, "width": 48, "batch": 96, "instances": 0, "last_stride": 2, "schedule": "linear",
-        "lr": 1e-3, "rotate": 10.0, "pad": 4, "validation": 0.4, "patience": 3,
-    },
-    # paper 001: lr 3e-4, linear with a warm-up over a tenth of the steps, 15 epochs, early stopping, 60/40 by identity
-    "paper": {
-        "epochs": 15, "height": 256, "width": 128, "batch": 64, "instances": 0, "last_stride": 2, "lr": 3e-4,
-        "weight_decay": 0.0, "schedule": "linear", "pretrained": "torchvision", "rotate": 10.0, "pad": 0,
-        "validation": 0.4, "patience": 4, "balance": False,
-    },
-}  # fmt: skip
-VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
-    **{kind: {"all": {"stage": "attributes", "loss": kind}} for kind in KINDS},
-    "identity": {
-        "all": {"stage": "identity", "negatives": "cluster"},
-        "smoke": {"batch": 24},
-        "quick": {"batch": 96, "lr": 3e-4, "epochs": 2},
-        "paper": {"batch": 96, "lr": 2e-5, "epochs": 10},
-    },
-}
-CLAIMS: tuple[str, ...] = (
-    "weighted > cross_entropy in global macro F1",
-    "alpha_focal < cross_entropy in global accuracy",
-    "cross_entropy | weighted > focal | alpha_focal in global macro F1 and global accuracy",
-    "second stage with the first, cluster negatives > second stage without the first, cluster negatives in mAP",
-)

@@ -118,7 +118,7 @@ class Search:
         """
         own = reader or run
         self.query, self.gallery, self.run = query, gallery, run
-        self.reader = own if own is not None and getattr(own.network, "tasks", None) else None
+        self.reader = own if own is not None and own.network.tasks else None
         self.tasks = self.reader.tasks if self.reader else ()
         self._about = labels_of(query, gallery)
         self._fills: dict[str, Fill] = {}
@@ -262,8 +262,8 @@ class Search:
 
     def heat(self, paths: Sequence[str], task: str) -> list[np.ndarray]:
         """Where the network sees an attribute, or all of them merged, in each image: maps (H, W) from 0 to 1, kept."""
-        network: Any = self._asked_reader.network
-        method = "cam" if hasattr(network, "evidence") else "gradcam"
+        network = self._asked_reader.network
+        method = "cam" if network.classifiers() else "gradcam"
         new = [path for path in dict.fromkeys(paths) if (path, task) not in self._heat]
         if new:
             pixels = pixels_of(new, self._asked_reader)
@@ -275,7 +275,7 @@ class Search:
 
     def alike(self, first: str, second: str) -> tuple[np.ndarray, np.ndarray] | None:
         """What makes two images alike, a map (H, W) in each; None for a system without maps."""
-        if self.run is None or not hasattr(self.run.network, "backbone"):
+        if self.run is None or not self.run.network.last_layers("identity"):
             return None
         one, two = pair_maps(self.run.network, pixels_of([first], self.run), pixels_of([second], self.run))
         return one[0].numpy(), two[0].numpy()

@@ -24,6 +24,7 @@ from ..attention import (
     normalise,
     part_masks,
     pointing,
+    read_by,
 )
 from ..features import images_of
 from ..images import InputError
@@ -44,14 +45,13 @@ class AttentionBrowser(App):
         """
         super().__init__(figures)
         self.run, self.images = run, images
-        self.tasks = run.tasks if getattr(run.network, "tasks", None) else ()
+        self.tasks = run.tasks if run.network.tasks else ()
         self.pictures: list[np.ndarray] = []
         self.captions: list[str] = []
         n = len(images)
         usable = bool(n and self.tasks)
-        linear = hasattr(run.network, "evidence")
         self.image = control(ipw.IntSlider, "image", "420px", min=1, max=max(n, 1), value=1, disabled=not usable)
-        methods = [*(["cam"] if linear else []), *METHODS]
+        methods = [*(["cam"] if run.network.classifiers() else []), *METHODS]
         self.method = control(ipw.Dropdown, "method", options=methods, disabled=not usable)
         self.random = ipw.Button(description="Random image", disabled=not usable)
         self.grid = ipw.HTML()
@@ -114,11 +114,12 @@ class AttentionBrowser(App):
         """Maps (T, H, W), the class chosen for each attribute, and how sure the network is of it."""
         network = self.run.network
         with torch.inference_mode():
-            odds = [logits[0].float().softmax(0).cpu() for logits in network.answer(pixels)]  # type: ignore[operator]
+            odds = [logits[0].float().softmax(0).cpu() for logits in network.answer(pixels)]
         chosen, sure = [int(p.argmax()) for p in odds], [float(p.max()) for p in odds]
         if self.method.value == "cam":  # all attributes in one product
             size = pixels.shape[-2:]
-            small = normalise(class_maps(network, pixels)).float()
+            maps = class_maps(network, pixels)
+            small = normalise(maps, read_by(network, maps)).float()
             maps = torch.nn.functional.interpolate(small, size, mode="bilinear", align_corners=False)[0].cpu()
         else:
             names = [task.name for task in self.tasks]

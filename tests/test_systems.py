@@ -1,0 +1,150 @@
+"""A system from outside the package: what it must write, and that everything works with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import fakes
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import reidkit
+from reidkit import attention, plots, train
+from reidkit.data import Batch, Targets, standardise
+from reidkit.features import describe
+from reidkit.images import InputError
+from reidkit.losses import batch_hard_triplet, cross_entropy
+from reidkit.search import Gallery
+from reidkit.systems import SYSTEMS, System
+from reidkit.train import fit, load_or_fit, load_run, recipe
+
+
+def closeness(code: Tensor, label: Tensor) -> Tensor:
+    """A loss that is a function of its own, beside the class."""
+    return batch_hard_triplet(code, label, margin=0.3).mean()
+
+
+class Mine(System):
+    """People by a linear code of the pooled map: a system in 30 lines."""
+
+    name = "mine"
+
+    @dataclass(frozen=True)
+    class Options:
+        dimensions: int = 8
+
+    def __init__(self, backbone: Any, targets: Targets, options: Options) -> None:
+        super().__init__(backbone, targets, options)
+        self.code = nn.Linear(backbone.channels, options.dimensions)
+        self.people = nn.Linear(options.dimensions, targets.people)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        code = self.describe(images)
+        return code, self.people(code)
+
+    def describe(self, images: Tensor) -> Tensor:
+        return self.code(self.backbone(images).mean((2, 3)))
+
+    def objective(self, output: tuple[Tensor, Tensor], batch: Batch) -> dict[str, Tensor]:
+        code, people = output
+        identity = cross_entropy(people, batch["label"]).mean()
+        return {"identity": identity, "closeness": closeness(code, batch["label"])}
+
+
+PEOPLE, OTHERS = fakes.dressed(), fakes.dressed(6, 4, seed=1, first=21)
+SMALL: dict[str, Any] = {"height": 32, "width": 16, "batch": 12, "precision": "32-true", "pad": 0}
+OWN = recipe(Mine, "smoke", epochs=25, lr=0.03, metric="cosine", dimensions=6, **SMALL)
+
+
+@pytest.fixture(autouse=True)
+def tiny() -> Iterator[None]:
+    """Backbones of one convolution."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "build", fakes.tiny_backbone)
+        yield
+
+
+def run_of(folder: Path, said: list[str] | None = None, own: train.Recipe = OWN) -> train.Run:
+    say = said.append if said is not None else lambda _: None
+    return load_or_fit(own, PEOPLE, system=Mine, runs=folder, progress=False, say=say)
+
+
+# --- a system of one's own ---
+
+
+def test_it_trains_is_kept_and_loaded(tmp_path: Path) -> None:
+    assert OWN.system == "mine" and OWN.options == {"dimensions": 6}
+    said: list[str] = []
+    run = run_of(tmp_path, said)
+    assert run.how == "trained" and run.folder.name.startswith("mine-synthetic-") and isinstance(run.network, Mine)
+    assert run.history["identity"].iloc[-1] < 0.8 * run.history["identity"].iloc[0]
+    again = run_of(tmp_path, said)
+    assert again.how == "loaded" and said == [f"training {run.folder}", f"loaded the finished run {run.folder}"]
+    for one in (again, load_run(run.folder, Mine)):
+        assert one.recipe == OWN
+        state = one.network.state_dict()
+        assert all(torch.equal(value, state[name]) for name, value in run.network.state_dict().items())
+
+
+def test_it_is_described_scored_searched_and_drawn(tmp_path: Path) -> None:
+    network = run_of(tmp_path).network
+    codes, pids = describe(network, OTHERS, OWN).descriptor.numpy(), OTHERS.table["pid"].to_numpy()
+    untrained = describe(train.new_network(OWN, PEOPLE.targets, Mine), OTHERS, OWN).descriptor
+    scores = [reidkit.evaluate(x, x, pids, pids, metric="cosine", rule="same_image").mAP for x in (codes, untrained)]
+    assert codes.shape == (24, 6) and scores[0] > 50 and np.isfinite(scores[1])
+    _, found = Gallery.create(tmp_path / "gallery", codes, OTHERS.table).search(codes, k=2, metric="cosine")
+    assert found[:, 0].tolist() == list(range(24)) and (pids[found[:, 1]] == pids).mean() > 0.5
+    images = standardise(OTHERS.pixels[:2])
+    first, second = attention.pair_maps(network, images[:1], images[1:])
+    assert first.shape == second.shape == (1, 32, 16) and first.max() > 0.9
+    pictures = [image.permute(1, 2, 0).numpy() for image in OTHERS.pixels[:2]]
+    assert len(plots.heats(pictures, {"alike": torch.cat([first, second]).numpy()}).axes) == 4
+    # what it did not write
+    assert network.tasks == [] and network.answer(images) == [] and network.identify(images).shape == (2, 0)
+    assert network.classifiers() == [] and network.reads(8) is None and network.attention_map(images) is None
+    for ask in (attention.identity_maps, attention.class_maps):
+        with pytest.raises(InputError, match=r"does not classify people|mine has no linear classifier"):
+            ask(network, images)
+
+
+@pytest.mark.parametrize(
+    ("system", "message"),
+    [
+        (type("Nameless", (Mine,), {"name": ""}), "Nameless needs a name of its own, such as name = 'mine': it has ''"),
+        (type("Taken", (Mine,), {"name": "baseline"}), "Taken needs a name of its own"),
+        (SYSTEMS["baseline"], "the recipe is of mine, the system is baseline"),
+        (None, "system 'mine' is not known: choose one of baseline, histogram"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(system: type[System] | None, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        fit(OWN, PEOPLE, system=system, progress=False)
+
+
+def test_a_run_of_it_asks_for_its_class(tmp_path: Path) -> None:
+    run = run_of(tmp_path, own=replace(OWN, epochs=1))
+    with pytest.raises(InputError, match=r"is a run of 'mine', no system of reidkit: give its class, system="):
+        load_run(run.folder)
+
+
+# --- the contract ---
+
+
+@pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS)
+def test_every_system_keeps_the_contract(system: type[System]) -> None:
+    assert issubclass(system, System) and SYSTEMS[system.name] is system and set(system.RECIPES) == set(train.PROFILES)
+    options = system.Options()
+    assert isinstance(system.learns_attributes(options), bool) and isinstance(system.needs_parts(options), bool)
+    defined = {name for name, value in vars(system).items() if callable(value) and name in vars(System)}
+    assert {"forward", "describe", "objective"} <= defined
+
+
+def test_fewer_batches_than_devices_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train.Fabric, "world_size", property(lambda _: 16))
+    with pytest.raises(InputError, match=r"\d batches of 12 images are too few for 16 devices: give a smaller batch"):
+        fit(OWN, PEOPLE, system=Mine, progress=False)
