@@ -46,6 +46,7 @@ from .data import (
     triplet_batches,
 )
 from .images import InputError
+from .source import source_hash
 from .systems import SYSTEMS, System, histogram
 
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it repeats the precision at every use
@@ -634,6 +635,23 @@ def run_folder(recipe: Recipe, train: ImageSet, validation: ImageSet | None = No
     return Path(runs).expanduser() / f"{recipe.system}-{recipe.dataset}-{fingerprint(recipe, train, validation)}"
 
 
+def code_of(recipe: Recipe, system: type[System] | None = None) -> list[str]:
+    """Which code a training learns by: its system, losses and augmentation; then that of the run it starts from.
+
+    See `source.source_hash`. The second is left out where the training starts from no run, or that run noted none.
+    """
+    own = source_hash(system_of(system or recipe.system), augment, known=(System,))
+    return [own, *noted(Path(recipe.pretrained).expanduser()).get("code", [])]
+
+
+def noted(folder: Path) -> dict[str, Any]:
+    """What a run's environment.json says; nothing where there is none to read."""
+    try:
+        return dict(json.loads((folder / "environment.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
 def load_or_fit(
     recipe: Recipe,
     train: ImageSet,
@@ -651,6 +669,10 @@ def load_or_fit(
     all that is needed to go on is written there, unless that was done within the last EVERY seconds, so a killed
     training loses one epoch or those seconds, and on a CPU in fp32 it ends with the very bits of an undisturbed one.
 
+    A run notes which code it learnt by (`code_of`). A finished run of other code is not loaded: the recipe is trained
+    again, and when the new run is whole it takes the name. The old one is kept beside it as `.<name>.<its code>`, from
+    where it is loaded as soon as the code is what it was. A run that noted no code cannot be judged, and is loaded.
+
     Args:
         recipe: all that decides the training.
         train: the training images.
@@ -664,24 +686,34 @@ def load_or_fit(
         InputError: a folder that holds another run.
     """
     home = Path(folder).expanduser() if folder else run_folder(recipe, train, validation, runs)
-    images = fingerprint(recipe, train, validation)
-    if home.exists():
+    images, code = fingerprint(recipe, train, validation), code_of(recipe, system)
+    about = noted(home)
+    old = about.get("code", [])
+    other = any(one != now for one, now in zip(old, code, strict=False))  # as far as both are known
+    aside, kept = (home.with_name(f".{home.name}.{'-'.join(each)}") for each in (old, code))
+    if other and about.get("fingerprint") != images:
+        raise InputError(f"{home} holds a run of another recipe or of other images: choose another folder.")
+    if other and kept.exists():
+        home, other = kept, False
+    if home.exists() and not other:
         run = load_run(home, system)
         if portable(run.recipe) != portable(recipe) or run.people != train.people or run.images != images:
             raise InputError(f"{home} holds a run of another recipe or of other images: choose another folder.")
-        say(f"loaded the finished run {home}")
+        say(f"loaded the finished run {home}" + ("" if old else ", which did not note the code it learnt by"))
         return run
     partial = home.parent / f".{home.name}.partial"
     mark, checkpoint = partial / "begun.txt", partial / "checkpoint.pt"
-    if partial.exists() and not (mark.exists() and mark.read_text() == images):
-        shutil.rmtree(partial)  # a folder given by hand, begun with another recipe or other images
+    begun = mark.read_text().split() if mark.exists() else []
+    if partial.exists() and begun not in ([images], [images, *code]):
+        shutil.rmtree(partial)  # begun with another recipe, other images or other code
     state = torch.load(checkpoint, weights_only=True, map_location="cpu") if checkpoint.exists() else None
-    say(f"resuming {home} after epoch {len(state['history'])} of {recipe.epochs}" if state else f"training {home}")
+    start = f"resuming {home} after epoch {len(state['history'])} of {recipe.epochs}" if state else f"training {home}"
+    say(start + (f"; the run there learnt by other code and will be kept as {aside.name}" if other else ""))
     fabric, saved = fabric_for(recipe), time.monotonic()
 
     def begin() -> None:  # not before there is something to keep: what fails at once leaves nothing behind
         partial.mkdir(parents=True, exist_ok=True)
-        write(mark, lambda path: path.write_text(images))
+        write(mark, lambda path: path.write_text(" ".join([images, *code])))
 
     def keep(now: dict[str, Any]) -> None:
         nonlocal saved
@@ -707,8 +739,11 @@ def load_or_fit(
             "device": str(fabric.device),
             "root": root,
             "fingerprint": images,
+            "code": code,
         }
         (partial / "environment.json").write_text(json.dumps(described, indent=2))
+        if other:
+            home.rename(aside)
         partial.rename(home)
         for file in (mark, checkpoint):
             (home / file.name).unlink(missing_ok=True)  # last, so that no kill can cost the training

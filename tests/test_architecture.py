@@ -17,7 +17,7 @@ from reidkit import synthetic
 TOP = Path(__file__).parents[1]
 PACKAGE = TOP / "reidkit"
 ORDER = [
-    "images", "papers", "tables", "attributes", "synthetic", "data", "backbones", "losses", "cams", "systems",
+    "images", "papers", "tables", "attributes", "synthetic", "data", "backbones", "losses", "cams", "source", "systems",
     "train", "features", "ranking", "search", "metrics", "thresholds", "attention", "plots", "widgets", "claims",
     "exercises", "site", "kernels", "course", "report", "doctor", "cli",
 ]  # fmt: skip

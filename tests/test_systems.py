@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -130,6 +131,82 @@ def test_a_run_of_it_asks_for_its_class(tmp_path: Path) -> None:
     run = run_of(tmp_path, own=replace(OWN, epochs=1))
     with pytest.raises(InputError, match=r"is a run of 'mine', no system of reidkit: give its class, system="):
         load_run(run.folder)
+
+
+# --- the code a run learnt by ---
+
+
+def louder(code: Tensor, label: Tensor) -> Tensor:
+    return 2 * batch_hard_triplet(code, label, margin=0.5).mean()
+
+
+def test_another_loss_trains_again_and_keeps_the_old_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, said = replace(OWN, epochs=1), []
+    old = run_of(tmp_path, own=own)
+    weights = (old.folder / "model.safetensors").read_bytes()
+    code = json.loads((old.folder / "environment.json").read_text())["code"]
+    monkeypatch.setitem(globals(), "closeness", louder)
+    run = run_of(tmp_path, said, own)
+    kept = old.folder.with_name(f".{old.folder.name}.{code[0]}")
+    assert run.how == "trained" and run.folder == old.folder and f"will be kept as {kept.name}" in said[0]
+    assert (kept / "model.safetensors").read_bytes() == weights != (run.folder / "model.safetensors").read_bytes()
+    assert run_of(tmp_path, own=own).how == "loaded" and load_run(kept, Mine).recipe == own
+    assert sorted(p.name for p in tmp_path.iterdir()) == [kept.name, run.folder.name]
+    monkeypatch.undo()  # back to the first code
+    assert run_of(tmp_path, own=own).folder == kept and len(list(tmp_path.iterdir())) == 2
+
+
+def test_other_code_does_not_resume_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, real = replace(OWN, epochs=2), train.write
+
+    def stop(path: Path, how: Any) -> None:
+        real(path, how)
+        if path.name == "checkpoint.pt":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "EVERY", 0)
+    for closer, how in ((closeness, "resumed"), (louder, "trained")):
+        folder = tmp_path / how
+        monkeypatch.setattr(train, "write", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_of(folder, own=own)
+        monkeypatch.setattr(train, "write", real)
+        with monkeypatch.context() as patch:
+            patch.setitem(globals(), "closeness", closer)
+            assert run_of(folder, own=own).how == how
+
+
+def test_a_run_without_its_code_is_loaded_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, said = replace(OWN, epochs=1), []
+    run = run_of(tmp_path, own=own)
+    about = json.loads((run.folder / "environment.json").read_text())
+    del about["code"]
+    (run.folder / "environment.json").write_text(json.dumps(about))
+    monkeypatch.setitem(globals(), "closeness", louder)
+    assert run_of(tmp_path, said, own).how == "loaded"
+    assert said == [f"loaded the finished run {run.folder}, which did not note the code it learnt by"]
+
+
+def test_a_folder_given_by_hand_with_another_recipe_is_refused_whatever_its_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(tmp_path, own=replace(OWN, epochs=1))
+    monkeypatch.setitem(globals(), "closeness", louder)
+    with pytest.raises(InputError, match="holds a run of another recipe"):
+        load_or_fit(replace(OWN, epochs=2), PEOPLE, system=Mine, folder=run.folder, say=lambda _: None)
+
+
+def test_a_second_stage_knows_the_code_of_the_first(tmp_path: Path) -> None:
+    first = run_of(tmp_path, own=replace(OWN, epochs=1))
+    second = replace(OWN, epochs=1, pretrained=str(first.folder))
+    assert run_of(tmp_path, own=second).how == "trained" and run_of(tmp_path, own=second).how == "loaded"
+    own, theirs = train.code_of(second, Mine)
+    assert [own] == train.code_of(OWN, Mine) and theirs == own
+    about = json.loads((first.folder / "environment.json").read_text())
+    (first.folder / "environment.json").write_text(json.dumps(about | {"code": ["another0"]}))
+    assert run_of(tmp_path, own=second).how == "trained"
+    (first.folder / "environment.json").unlink()  # a finished run needs its first stage no longer
+    assert run_of(tmp_path, own=second).how == "loaded"
 
 
 # --- the contract ---
