@@ -17,7 +17,8 @@ def class_map(features: Tensor, weight: Tensor) -> Tensor:
         CAM_bt(h, w) = sum_v weight_btv features_bv(h, w)
 
     Args:
-        features: (B, V, H, W), what is pooled. weight: (B, T, V), the classifier's row of the class asked for.
+        features: (B, V, H, W), what is pooled.
+        weight: (B, T, V), the classifier's row of the class asked for.
     Returns:
         (B, T, H, W) in units of the logit.
     """

@@ -127,8 +127,10 @@ def sets(
     """What a recipe trains on, and the people it holds out, decoded: `load_or_fit(recipe, *sets(recipe, images))`.
 
     Args:
+        recipe: of the training.
         images: the table of a data set.
-        attributes: its labels; read from its folder where the system learns attributes and none are given.
+        attributes: its labels; None: read from its folder where the system learns attributes.
+        progress: show bars on stderr.
     Raises:
         InputError: a system that learns attributes on a data set without, one that needs part maps on real people.
     """
@@ -185,7 +187,12 @@ def execute(
     """Run one notebook with a profile and keep it, outputs and all, in `out`.
 
     Args:
+        path: the notebook.
+        out: folder for the executed notebook; made if absent.
+        profile: "smoke", "quick" or "paper".
+        dataset: a key of `CARDS`.
         standing: what `kept_from_before` will compare, written into the executed notebook.
+        progress: show a bar on stderr.
     Raises:
         InputError: a cell that failed, named with notebook, cell and exception in one sentence. The notebook up to
             there is kept beside the others as NAME.failed.ipynb.
@@ -287,10 +294,14 @@ def run(
     """Run the lessons in order, one line a lesson; those that ran before and would give the same again are kept.
 
     Args:
-        only: run the lessons whose name starts with this ("03"), or several with commas between.
+        profile: "smoke", "quick" or "paper".
+        dataset: a key of `CARDS`.
+        only: run the lessons whose name starts with this ("03"), or several with commas between; None: all.
         again: run also those that would be kept.
-        out: where the executed notebooks go; by default course/<dataset>-<profile>.
+        out: where the executed notebooks go; None: course/<dataset>-<profile>.
         html: make a site of all that were executed there, in the folder site/ beside them.
+        progress: show bars on stderr.
+        say: called with each line.
     Raises:
         InputError: unknown profile, data set or lesson; a lesson that failed.
     """

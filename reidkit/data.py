@@ -197,10 +197,12 @@ def load(
 
     Args:
         table: rows of `read_images`, usually of one split.
-        height, width: pixels.
-        attributes: joined by pid; none gives T = 0.
-        people: pids of the labels in order; by default the table's own, sorted, junk and distractors left out.
-        parts: with the part maps of synthetic people.
+        height: pixels, at least 8.
+        width: pixels, at least 8.
+        attributes: joined by pid; None gives T = 0.
+        people: pids of the labels in order; None: the table's own, sorted, without junk.
+        parts: load the part maps of synthetic people too.
+        progress: show a bar on stderr.
     Raises:
         InputError: an empty table, images that cannot be read, no part maps where they are asked for.
     """
@@ -308,7 +310,9 @@ def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tenso
     """Light of another camera: each channel times 1 +- `strength`, all of them plus or minus 60 `strength`.
 
     Args:
-        images: (B, 3, H, W) uint8. strength: from 0 to 1.
+        images: (B, 3, H, W) uint8.
+        strength: from 0 to 1.
+        generator: source of the random numbers.
     """
     b = len(images)
     gain = 1 + strength * (2 * torch.rand(b, 3, generator=generator) - 1)
@@ -323,8 +327,11 @@ def recolour(
     """Shapes in colours of nobody: red, green and blue in another order, and what was asked of colours unknown.
 
     Args:
-        images: (B, 3, H, W). labels: (B, T) int64. coloured: (T,) bool, the tasks whose answer is a colour.
+        images: (B, 3, H, W).
+        labels: (B, T) int64.
+        coloured: (T,) bool, the tasks whose answer is a colour.
         probability: of each image to be recoloured; one order in six is the old one.
+        generator: source of the random numbers.
     Returns:
         images (B, 3, H, W) and labels (B, T) with -1 for the colours of recoloured images.
     """
@@ -347,8 +354,11 @@ def mix(
     so seen on everybody, and a network that knows its people by heart is wrong about them.
 
     Args:
-        images: (B, C, H, W). labels: (B, T) int64, -1 for missing. spans: (T, 2), where each task is decided, from
-            0, the image's upper rim, to 1, its lower rim. probability: of each image to be cut.
+        images: (B, C, H, W).
+        labels: (B, T) int64, -1 for missing.
+        spans: (T, 2), where each task is decided, from 0, the image's upper rim, to 1, its lower rim.
+        probability: of each image to be cut.
+        generator: source of the random numbers.
     Returns:
         images (B, C, H, W) and labels (B, T).
     """
@@ -373,10 +383,13 @@ def paste(
     thing lend it to everybody, so that a network cannot know the thing by its owner.
 
     Args:
-        images: (B, C, H, W). labels: (B, T) int64, 1 for who has the thing. parts: (B, H, W), the part of each pixel.
+        images: (B, C, H, W).
+        labels: (B, T) int64, 1 for who has the thing.
+        parts: (B, H, W), the part of each pixel.
         things: the T tasks' numbers among the parts, 0 for a task that is no thing.
-        probability: of each image to be given one of the things, each as likely, from an image of the batch that
-            shows it (0.5 % of its pixels); nothing where nobody shows it.
+        probability: of each image to be given one of the things, each as likely. The thing comes from an image of the
+            batch that shows it (0.5 % of its pixels); where nobody shows it, nothing is given.
+        generator: source of the random numbers.
     Returns:
         images (B, C, H, W) and labels (B, T).
     """
@@ -414,6 +427,9 @@ def pk_batches(label: np.ndarray, people: int, instances: int, rng: np.random.Ge
 
     Args:
         label: (N,) integers, -1 for images that are not drawn.
+        people: P, people in a batch.
+        instances: K, images of each person in a batch.
+        rng: source of the random numbers.
     Returns:
         index arrays of length P * K (fewer people than P in all: as many as there are).
     Raises:
@@ -447,7 +463,10 @@ def triplet_batches(
     own group where there is one (look-alikes, paper 001), else from all.
 
     Args:
-        label: (N,) integers, -1 for images that are not drawn. size: triplets in a batch. group: (N,) integers.
+        label: (N,) integers, -1 for images that are not drawn.
+        size: triplets in a batch.
+        rng: source of the random numbers.
+        group: (N,) integers, equal for look-alikes; None: all are in one group.
     Returns:
         index arrays of length 3 * size: anchors, then their positives, then their negatives; the last may be shorter.
     Raises:
@@ -485,7 +504,10 @@ def oversample(table: pd.DataFrame, attributes: Attributes, power: float = 0.5, 
     times rarer. `Targets.counts` of the result are those of the repeated images, so losses that weigh classes fit.
 
     Args:
-        table: rows of `read_images`. power: from 0, no repetition, to 1, all balanced. most: repetitions at most.
+        table: rows of `read_images`.
+        attributes: joined by pid.
+        power: from 0, no repetition, to 1, all balanced.
+        most: repetitions at most.
     """
     labels = attributes.of(table["pid"].to_numpy())  # (N, T)
     times = np.ones(len(table))

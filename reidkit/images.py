@@ -541,8 +541,8 @@ def matches(images: pd.DataFrame, rule: str | None = None) -> pd.DataFrame:
 
     Args:
         images: a table of images.
-        rule: "market1501" (same person and same camera leave), "same_image" (the query's own file leaves) or
-            "none"; None takes the table's own. Junk (pid -1) never counts.
+        rule: "market1501" removes the same person from the same camera, "same_image" the query's own file, "none"
+            nothing; None takes the table's own rule. Junk (pid -1) never counts.
 
     Returns:
         One row a query, indexed like its row in `images`: pid, camid, same_pid, removed, valid, all int64.
@@ -655,7 +655,7 @@ def check(images: pd.DataFrame, *, decode: bool = True, progress: bool = True) -
 
     Args:
         images: a table of images; a wrong schema raises an InputError.
-        decode: open every file to its last pixel, on several threads (false: only look whether it is there).
+        decode: open every file to its last pixel, on several threads; False only looks whether it is there.
         progress: show a bar on stderr.
 
     Returns:

@@ -44,8 +44,10 @@ def cross_entropy(logits: Tensor, label: Tensor, *, weight: Tensor | None = None
     sample's own class also under smoothing, where torch weighs each class of the sum by itself.
 
     Args:
-        logits: (B, C). label: (B,) int64, -1 for missing. weight: (C,) factor of the samples of each class, or
-            None, 1 for all. smoothing: share given to all classes, 0 to 1.
+        logits: (B, C).
+        label: (B,) int64, -1 for missing.
+        weight: (C,) factor of the samples of each class; None: 1 for all.
+        smoothing: share given to all classes, 0 to 1.
     Returns:
         (B,) in nats, 0 where the label is missing.
     """
@@ -69,8 +71,10 @@ def focal(logits: Tensor, label: Tensor, *, gamma: float = 2.0, weight: Tensor |
     `cross_entropy`. Both factors come from log p, so that logits of any size neither overflow nor cancel.
 
     Args:
-        logits: (B, C). label: (B,) int64, -1 for missing. gamma: 0 or more, without a unit. weight: (C,) or None,
-            as in `cross_entropy`.
+        logits: (B, C).
+        label: (B,) int64, -1 for missing.
+        gamma: 0 or more, without a unit.
+        weight: (C,) or None, as in `cross_entropy`.
     Returns:
         (B,) in nats, 0 where the label is missing.
     """
@@ -91,8 +95,9 @@ def adjust(logits: Tensor, weight: Tensor, tau: float = 1.0) -> Tensor:
     margin of rare classes.
 
     Args:
-        logits: (B, C). weight: (C,), inverse frequencies up to a factor; 0, a class that never occurs, counts as
-            the commonest. tau: strength, 0 for none.
+        logits: (B, C).
+        weight: (C,), inverse frequencies up to a factor. A 0, for a class that never occurs, counts as the commonest.
+        tau: strength, 0 for none.
     """
     commonest = torch.where(weight > 0, weight, weight.max()).min()
     known = torch.where(weight > 0, weight, commonest).clamp(min=1e-12)  # none at all: a task that is never asked
@@ -110,8 +115,9 @@ def class_weights(
     give the number of its classes that occur, so a weighted loss is larger than a plain one by about that factor.
 
     Args:
-        counts: training images of each class of each task, as `data.class_counts` gives them. tasks: their names.
-        absent: weight of a class that never occurs, or None, an error. No training image is multiplied by it, an
+        counts: training images of each class of each task, as `data.class_counts` gives them.
+        tasks: the T tasks, named in the error.
+        absent: weight of a class that never occurs; None makes it an error. No training image is multiplied by it, an
             image of another fold is. The logit of the class still stands in the denominator of every softmax, so
             training pushes it down.
     Returns:
@@ -150,8 +156,11 @@ def task_losses(
     mean is divided by N_t and not, as torch does, by the sum of the weights, which would undo part of them.
 
     Args:
-        logits: T tensors (B, C_t). labels: (B, T) int64, -1 for missing. kind: one of `KINDS`. weights: T tensors
-            (C_t,) for "weighted" and "alpha_focal", as from `class_weights`; the others do not read them.
+        logits: T tensors (B, C_t).
+        labels: (B, T) int64, -1 for missing.
+        kind: one of `KINDS`.
+        weights: T tensors (C_t,) for "weighted" and "alpha_focal", as from `class_weights`; the others do not read
+            them.
         gamma: of the two focal ones.
     Returns:
         (T,) in nats; 0, with a gradient of 0, for a task without a known label in the batch.
@@ -178,7 +187,8 @@ def sigmoid_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     each known answer weighs the same wherever it stands.
 
     Args:
-        logits: (B, A). target: (B, A), 1 yes, 0 no, -1 missing.
+        logits: (B, A).
+        target: (B, A), 1 yes, 0 no, -1 missing.
     Returns:
         (B,) in nats, 0 where nothing is known.
     """
@@ -194,7 +204,8 @@ def part_presence(logits: Tensor, parts: Tensor) -> Tensor:
     yes weighs sqrt(n / n_p), between 1.4 and 22: a bag is at few places.
 
     Args:
-        logits: (B, P, h, w), a map for each part. parts: (B, H, W), the part of each pixel, numbers below P.
+        logits: (B, P, h, w), a map for each part.
+        parts: (B, H, W), the part of each pixel, numbers below P.
     Returns:
         (B,) in nats.
     """
@@ -215,7 +226,8 @@ def uncertain(loss: Tensor, log_variance: Tensor) -> Tensor:
     gradient of every task is that of 1/2 log L_i, however large L_i is. It may be negative.
 
     Args:
-        loss: (n,) 0 or more. log_variance: (n,) s_i.
+        loss: (n,) 0 or more.
+        log_variance: (n,) s_i.
     Returns:
         (n,).
     """
@@ -233,7 +245,8 @@ def pairwise_distance(embedding: Tensor, *, distance: str = "euclidean") -> Tens
     By differences and not by a matrix product: nothing cancels, and mixed precision does not round it.
 
     Args:
-        embedding: (B, D). distance: one of `DISTANCES`.
+        embedding: (B, D).
+        distance: one of `DISTANCES`.
     Returns:
         (B, B); cosine from 0 to 2, the others in units of the embedding or their square.
     """
@@ -260,7 +273,8 @@ def hardest_pairs(embedding: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     Masked with infinity rather than reshaped, so that people may be unequally frequent in the batch.
 
     Args:
-        embedding: (B, D). label: (B,) int64.
+        embedding: (B, D).
+        label: (B,) int64.
     Returns:
         hardest positive distance (B,), -inf without a positive; hardest negative (B,), +inf without a negative.
     """
@@ -278,7 +292,9 @@ def batch_hard_triplet(embedding: Tensor, label: Tensor, *, margin: float | None
     Hermans et al. 2017, equations 5 and 6. The soft form is a softplus, which does not overflow.
 
     Args:
-        embedding: (B, D). label: (B,) int64. margin: in units of the distance, or None.
+        embedding: (B, D).
+        label: (B,) int64.
+        margin: in units of the distance; None: the soft margin.
     Returns:
         (B,); 0 for an anchor that has no positive or no negative in the batch.
     """
@@ -360,7 +376,10 @@ def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, *, margin: float
     Schroff et al. 2015, as in the two-stage paper (001, section 3.2.1).
 
     Args:
-        anchor, positive, negative: (B, D). margin: in units of the squared distance.
+        anchor: (B, D).
+        positive: (B, D), the same person as each anchor.
+        negative: (B, D), another person than each anchor.
+        margin: in units of the squared distance.
     Returns:
         (B,).
     """
@@ -385,8 +404,9 @@ def half_gaps(centres: Tensor, people: Tensor | None = None) -> Tensor:
     outside it, and `compact` costs nothing.
 
     Args:
-        centres: (C, D). people: (B,) int64, whose radius is wanted; None: all. A batch asks for its own people,
-            since all pairs of 751 people take some 20 times as long.
+        centres: (C, D).
+        people: (B,) int64, whose radius is wanted; None: all. A batch asks for its own people, since all pairs of 751
+            people take some 20 times as long.
     Returns:
         (C,) or (B,), without a gradient, in units of the code.
     """
@@ -405,8 +425,10 @@ def compact(code: Tensor, label: Tensor, centres: Tensor, radius: Tensor | None 
     Paper 004, equation 2. The centres carry no gradient.
 
     Args:
-        code: (B, D). label: (B,) int64, row of the centres, -1 for missing. centres: (C, D). radius: (C,) d_p of
-            every person; None: `half_gaps` of the centres.
+        code: (B, D).
+        label: (B,) int64, row of the centres, -1 for missing.
+        centres: (C, D).
+        radius: (C,) d_p of every person; None: `half_gaps` of the centres.
     Returns:
         (B,) in units of the squared code, 0 where the label is missing.
     """
@@ -432,7 +454,9 @@ def scatter(code: Tensor, label: Tensor, centres: Tensor) -> Tensor:
     holds it in practice is a small gamma, few and small steps, and weight decay: watch the length of the codes.
 
     Args:
-        code: (B, D). label: (B,) int64, row of the centres, -1 for missing. centres: (C, D), without a gradient.
+        code: (B, D).
+        label: (B,) int64, row of the centres, -1 for missing.
+        centres: (C, D), without a gradient.
     Returns:
         (B,) in units of the squared code, 0 where the label is missing and for a person who is alone.
     """

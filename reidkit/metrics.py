@@ -45,6 +45,7 @@ def average_precision(places: np.ndarray, ap: str = "precision") -> float:
 
     Args:
         places: (M,) ascending places r_k of the matches, 1 = first, M >= 1.
+        ap: "precision" or "trapezoid".
     """
     hits = np.arange(1, len(places) + 1)
     precision = hits / places
@@ -154,13 +155,18 @@ def evaluate(
     and never match. Equal distances keep the gallery's order.
 
     Args:
-        query: (Q, D); gallery: (G, D); numpy or torch, any device, any float type.
-        query_pids, query_camids: (Q,) integers; gallery_pids, gallery_camids: (G,) integers.
+        query: (Q, D), numpy or torch, any device, any float type.
+        gallery: (G, D), numpy or torch, any device, any float type.
+        query_pids: (Q,) integers, the person of each query.
+        gallery_pids: (G,) integers, the person of each gallery image.
+        query_camids: (Q,) integers, the camera of each query, for "market1501".
+        gallery_camids: (G,) integers, the camera of each gallery image, for "market1501".
         metric: "euclidean", "sqeuclidean" or "cosine".
-        rule: "market1501" leaves out the same person from the same camera, "same_image" the query's own image,
-            "none" nothing.
+        rule: "market1501" leaves out the same person from the same camera, "same_image" the query's own image, "none"
+            nothing.
         ap: "precision" or "trapezoid", see `average_precision`.
-        query_ids, gallery_ids: a number per image, for "same_image"; not needed where both sets are the same.
+        query_ids: (Q,) integers, a number per image, for "same_image"; not needed where both sets are the same.
+        gallery_ids: (G,) integers, a number per image, for "same_image"; not needed where both sets are the same.
         max_rank: length K of the CMC curve at most.
     Returns:
         Scores in percent.
@@ -304,8 +310,8 @@ def by_group(scores: Scores, pids: Any, groups: Any, *, resamples: int = 1000, s
     Args:
         scores: what the queries scored, from `evaluate` or `score`.
         pids: (Q,) integers, the person of each query.
-        groups: (Q,) the name of each query's group; None or NaN belongs to none. Of a pandas categorical every
-            category has a row, in its order.
+        groups: (Q,) the name of each query's group; None or NaN belongs to none. Of a pandas categorical every category
+            has a row, in its order.
         resamples: how often people are drawn, at least 1.
         seed: of the draws; the same for every group.
 
@@ -366,8 +372,9 @@ def attribute_scores(labels: np.ndarray, answers: np.ndarray, tasks: Sequence[Ta
     The latter two run over the classes that occur among the labels.
 
     Args:
-        labels, answers: (N, T) class indices; a label of -1 is missing and not counted.
-        tasks: T.
+        labels: (N, T) class indices; a label of -1 is missing and not counted.
+        answers: (N, T) class indices.
+        tasks: the T tasks.
     Returns:
         Columns n (labels), commonest, accuracy, macro_f1, mean_accuracy, all but n in percent, indexed by task; NaN
         for a task without any label, which the mean leaves out.
@@ -401,7 +408,7 @@ def column_scores(labels: np.ndarray, yes: np.ndarray, columns: np.ndarray, task
         labels: (N, A), 1 yes, 0 no, -1 missing and not counted.
         yes: (N, A) bool, the answers.
         columns: (A, 2), the task and class of each column, as `data.binary_columns` gives them.
-        tasks: T.
+        tasks: the T tasks.
     Returns:
         Columns n (labels), commonest, accuracy in percent, indexed by task, and the row "global", the mean of the
         tasks; NaN for a task without any label, which the mean leaves out.
@@ -421,7 +428,9 @@ def class_scores(labels: np.ndarray, answers: np.ndarray, tasks: Sequence[Task])
     """Recall, precision and F1 of every class beside how often it occurs, so that no mean hides a rare one.
 
     Args:
-        labels, answers: (N, T) class indices; a label of -1 is missing and not counted.
+        labels: (N, T) class indices; a label of -1 is missing and not counted.
+        answers: (N, T) class indices.
+        tasks: the T tasks.
     Returns:
         Columns task, class, count (labels), answered (answers), recall, precision, f1 in percent; recall is NaN for a
         class that does not occur, precision for one that is never answered.

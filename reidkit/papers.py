@@ -66,10 +66,11 @@ def published(
     """Every number the five papers print in a table, one a row; those of one system, table, data set or metric.
 
     Args:
-        system: which paper, "aanet" for one.
-        table: as the paper calls it, "Table 3".
-        dataset: as the numbers call it, "market1501"; "market1501 validation" are people held out from training.
-        metric: "mAP", "rank1", "accuracy/gender", ...
+        system: which paper, "aanet" for one; None: all.
+        table: as the paper calls it, "Table 3"; None: all.
+        dataset: as the numbers call it, "market1501"; "market1501 validation" are people held out from training. None:
+            all.
+        metric: "mAP", "rank1", "accuracy/gender", ...; None: all.
     Returns:
         system, table, dataset, row, backbone (missing where the paper says none), metric, percent, note (missing but
         where the number is not the printed one, and why), and the paper's title, authors and year.

@@ -146,8 +146,10 @@ def products(query: Tensor, gallery: Tensor, metric: str, only_order: bool = Fal
     depend on the origin, and from there the products cancel less. The last term is one number a query.
 
     Args:
-        query: (Q, D), only the mean of the first is used.
-        only_order: leave out what does not change the order of the gallery: the last term, the root.
+        query: (Q, D). The mean of its first 1024 rows is the origin; nothing else of it is used.
+        gallery: (G, D), on the same device.
+        metric: one of `METRICS`.
+        only_order: leave out what does not change the order of the gallery: the last term and the root.
     """
     centre = torch.zeros_like(query[0], dtype=torch.float32) if metric == "cosine" else query[:1024].float().mean(0)
     own = torch.empty(len(gallery), device=gallery.device)  # what depends on the gallery alone
@@ -197,8 +199,10 @@ def pairwise(query: Tensor, gallery: Tensor, metric: str = "euclidean", exact: b
     cosine       1 - q.g / (|q| |g|), from 0 (same direction) to 2
 
     Args:
-        query: (Q, D). gallery: (G, D), same device.
-        exact: differences in float64 instead of products in float32; by default for small problems only.
+        query: (Q, D).
+        gallery: (G, D), on the same device.
+        metric: one of `METRICS`.
+        exact: take differences in float64 instead of products in float32; None: for small problems only.
     Returns:
         (Q, G), float64 if exact, else float32.
     """
@@ -217,8 +221,11 @@ def blocks(query: Tensor, gallery: Tensor, metric: str, only_order: bool = False
     queries at a time, reading the gallery would take longer than multiplying it.
 
     Args:
-        only_order: values in the order of the distances are enough, see `products`, and the memory of a block may be
-            used again for the next.
+        query: (Q, D).
+        gallery: (G, D), on the same device.
+        metric: one of `METRICS`.
+        only_order: give any values in the order of the distances, see `products`. The next block may then reuse the
+            memory.
     Yields:
         (rows, distance): the slice of queries and their distances (rows, G) on the CPU.
     """
@@ -375,11 +382,17 @@ def rank(
     """The gallery sorted by distance for every query; equal distances keep the gallery's own order.
 
     Args:
-        query: (Q, D); gallery: (G, D); numpy or torch on any device.
-        query_pids, query_camids: (Q,) integers; gallery_pids, gallery_camids: (G,).
-        rule: what is left out, see `Labels.keep`.
-        query_ids, gallery_ids: a number per image, for the rule `same_image`.
-        top: keep only the first so many places (all by default).
+        query: (Q, D), numpy or torch, on any device.
+        gallery: (G, D), numpy or torch, on any device.
+        query_pids: (Q,) integers, the person of each query.
+        gallery_pids: (G,) integers, the person of each gallery image.
+        query_camids: (Q,) integers, the camera of each query, for the rule "market1501".
+        gallery_camids: (G,) integers, the camera of each gallery image, for the rule "market1501".
+        metric: one of `METRICS`.
+        rule: which gallery images are left out, see `Labels.keep`.
+        query_ids: (Q,) integers, a number per image, for the rule "same_image".
+        gallery_ids: (G,) integers, a number per image, for the rule "same_image".
+        top: keep only this many first places; None: all.
     Raises:
         InputError: shapes that do not fit, values that are not finite, a rule without what it needs.
     """
@@ -526,7 +539,9 @@ def places_of_matches(distance: np.ndarray, match: np.ndarray, out: np.ndarray) 
     query of Market-1501 would need; sorting places as well takes thirty times as long.
 
     Args:
-        distance: (G,). match: (M,) places in the gallery that match and stay. out: (L,) places left out.
+        distance: (G,) distances of the query to the gallery.
+        match: (M,) places in the gallery that match and stay.
+        out: (L,) places in the gallery that are left out.
     Returns:
         (M,) int64.
     """

@@ -67,7 +67,10 @@ def error(value: np.ndarray, length: np.ndarray, longest: float, dimension: int)
     that it is at most 9 u |x - y|^2. Ten for nine, as the true distance is not known either.
 
     Args:
-        value: (P,) squared distances. length: (P,) |x|. longest: the longest |y|.
+        value: (P,) squared distances.
+        length: (P,) lengths |x|.
+        longest: the longest |y|.
+        dimension: D of the descriptors.
     """
     return rounding(dimension) * np.minimum((length + longest) ** 2, 10 * np.maximum(length**2, value))
 
@@ -95,7 +98,9 @@ class Candidates:
         """Take the candidates out of a tile.
 
         Args:
-            tile: d'. longest: the longest descriptor of its columns. first: column of the first one in the tile.
+            tile: squared distances d' of the R rows to some columns.
+            longest: the length of the longest descriptor among these columns.
+            first: the number of the first of these columns.
             rows: the dimension of the tile that holds the R rows; the other one holds columns.
         """
         size = tile.shape[1 - rows]
@@ -233,9 +238,12 @@ def search(
     the number of queries changes an answer, and equally far images come in the gallery's order.
 
     Args:
-        query: (Q, D), numpy or torch, any device. gallery: (G, D), numpy or torch; a memory map (`np.load(path,
-            mmap_mode="r")`) may be larger than the memory.
-        chunk: gallery images at a time; by default what fits a processor's cache.
+        query: (Q, D), numpy or torch, on any device.
+        gallery: (G, D), numpy or torch. A memory map (`np.load(path, mmap_mode="r")`) may be larger than the memory.
+        k: how many images to find for each query.
+        metric: one of `ranking.METRICS`.
+        chunk: gallery images at a time; None: what fits a processor's cache.
+        progress: show a bar on stderr.
     Returns:
         distance (Q, K) float64 and index (Q, K) int64, nearest first, K = min(k, G).
     Raises:
@@ -353,11 +361,13 @@ def rerank(
     `rerank_cost` tells time and memory beforehand.
 
     Args:
-        query: (Q, D), numpy or torch, any device. gallery: (G, D).
-        k1: neighbours that may be reciprocal. k2: neighbours to take the mean over, 1 for none.
-        lambda_value: weight of the original distance, 0 to 1; with 1 the order is the original one.
+        query: (Q, D), numpy or torch, on any device.
+        gallery: (G, D), numpy or torch.
+        k1: neighbours that may be reciprocal.
+        k2: neighbours to take the mean over; 1 for none.
+        lambda_value: weight of the original distance, from 0 to 1; with 1 the order is the original one.
         metric: "euclidean" or "sqeuclidean" (the same here), or "cosine", the same of unit vectors.
-        progress: show a bar with the cost on stderr; by default from LARGE images on.
+        progress: show a bar with the cost on stderr; None: from LARGE images on.
     Returns:
         (Q, G), an array if `query` was one, else a tensor on its device; float32, or float64 where the problem is so
         small that `ranking.pairwise` measures it in float64.
@@ -419,8 +429,13 @@ def neighbours(
     """The nearest images of each of N, from products of one half of all pairs: the other half is the same.
 
     Args:
-        joint: (N, D) as `centred` makes it. parts: queries and gallery as they came, for the exact distances.
-        distance: (Q, G), squared distances of queries and gallery are written into it.
+        joint: (N, D), as `centred` makes it.
+        parts: queries and gallery as they came, for the exact distances.
+        metric: one of `ranking.METRICS`.
+        k1: as for `rerank`.
+        k2: as for `rerank`.
+        distance: (Q, G), into which the squared distances of queries and gallery are written.
+        bar: a progress bar, moved on by 1 in all.
     """
     n, n_query = len(joint), len(parts[0])
     counts = sorted({min(round(k1 / 2) + 1, n), min(k1 + 1, n), min(k2, n)})
@@ -478,8 +493,13 @@ def nearest_sets(
     """For each row the nearest so many, for several counts; measured exactly only where a set's edge is in doubt.
 
     Args:
-        row, column: (P,) pairs, among them all that can be meant. value: (P,) squared distances with an `error`.
-        length: (N,) of the descriptors, of so many dimensions. counts: ascending.
+        row: (P,) the first image of each pair, numbers below N. The pairs hold all that can be meant.
+        column: (P,) the second image of each pair.
+        value: (P,) squared distances, off by an `error` at most.
+        length: (N,) lengths of the descriptors.
+        dimension: D of the descriptors.
+        counts: how many nearest images each set has, ascending.
+        exact: measures pairs in float64, see `exactly`.
     Returns:
         (N, K) columns, K the last count: those of each count come before the others.
     """
@@ -543,7 +563,10 @@ def blend(distance: Tensor, farthest: np.ndarray, weights: sparse.csr_array, lam
     """Turn squared distances (Q, G) in place into (1 - lambda) J + lambda d, see `rerank`.
 
     Args:
-        farthest: (Q,). weights: V (N, N), queries first.
+        distance: (Q, G) squared distances, overwritten.
+        farthest: (Q,) squared distance of the image that is farthest from each query.
+        weights: V (N, N), queries first.
+        lambda_value: weight of the original distance, from 0 to 1.
     """
     n_query, n_gallery = distance.shape
     scale = torch.from_numpy(lambda_value / np.maximum(farthest, np.finfo(np.float32).tiny)).to(distance)
@@ -615,6 +638,7 @@ class Gallery:
         """A new gallery.
 
         Args:
+            folder: where it goes; must not exist yet.
             descriptor: (N, D), numpy or torch; written as float32, a piece at a time.
             table: N rows with a column `path`, such as `Features.table`.
         Raises:
@@ -705,7 +729,9 @@ class Approximate:
         """Like `search`, but some of the nearest may be missed; `recall` says how many.
 
         Args:
-            query: (Q, D). effort: candidates kept on the way (hnsw), cells looked into (ivf); more finds more, slower.
+            query: (Q, D), numpy or torch.
+            k: how many images to find for each query.
+            effort: candidates kept on the way (hnsw), or cells looked into (ivf). More effort finds more and is slower.
         Returns:
             distance (Q, K) float32 and index (Q, K) int64; infinity and -1 where fewer were found.
         """

@@ -78,10 +78,16 @@ def compare(
     """A comparison of descriptors; the arguments are those of `ranking.rank`.
 
     Args:
-        query: (Q, D); gallery: (G, D); numpy or torch on any device.
-        query_pids, query_camids: (Q,) integers; gallery_pids, gallery_camids: (G,).
-        rule: what is left out, see `Labels.keep`.
-        query_ids, gallery_ids: a number per image, for the rule `same_image`.
+        query: (Q, D), numpy or torch, on any device.
+        gallery: (G, D), numpy or torch, on any device.
+        query_pids: (Q,) integers, the person of each query.
+        gallery_pids: (G,) integers, the person of each gallery image.
+        query_camids: (Q,) integers, the camera of each query, for the rule "market1501".
+        gallery_camids: (G,) integers, the camera of each gallery image, for the rule "market1501".
+        metric: one of `ranking.METRICS`.
+        rule: which gallery images are left out, see `Labels.keep`.
+        query_ids: (Q,) integers, a number per image, for the rule "same_image".
+        gallery_ids: (G,) integers, a number per image, for the rule "same_image".
     Raises:
         InputError: shapes that do not fit, values that are not finite, a rule without what it needs.
     """
@@ -171,7 +177,8 @@ def pairs(comparison: Comparison, *, limit: int = 5_000_000, seed: int = 0) -> P
     impostors, and each image counts as a person of its own.
 
     Args:
-        limit: where there are more impostor pairs than this, a uniform sample of this many; `n_impostor` is exact.
+        comparison: queries and gallery, from `compare`.
+        limit: where there are more impostor pairs than this, keep a uniform sample of this many; `n_impostor` is exact.
         seed: of the sample. It does not depend on the size of the blocks.
     Raises:
         InputError: no genuine or no impostor pair; a limit below 1.
@@ -349,7 +356,8 @@ def hamming(query_answers: Any, gallery_answers: Any) -> np.ndarray:
     One task at a time: nothing of shape (Q, G, T) is made. For a block of queries give its rows.
 
     Args:
-        query_answers: (Q, T) integers; gallery_answers: (G, T).
+        query_answers: (Q, T) integers.
+        gallery_answers: (G, T) integers.
     Returns:
         (Q, G) int16.
     """
@@ -394,8 +402,11 @@ def filtered(
     The paper does not say what it divides by; it appears to mean `mAP_returned_only`.
 
     Args:
-        threshold: a gallery image is returned if its distance is at most this: a number, or (Q,) one a query.
-        answers: attribute classes of queries (Q, T) and gallery (G, T), -1 for a hole, see `hamming`.
+        comparison: queries and gallery, from `compare`.
+        threshold: a gallery image is returned if its distance is at most this: a number, or (Q,) one a query; None: no
+            threshold.
+        answers: attribute classes of queries (Q, T) and gallery (G, T), -1 for a hole, see `hamming`; None: no
+            attribute filter.
         h: an image is returned if it differs from the query in at most this many tasks.
         ap: "precision" or "trapezoid", see `metrics.average_precision`.
     Raises:
@@ -419,8 +430,11 @@ def filter_curve(
     """The attribute filter as a trade-off: `filtered` for h = 0..T in one pass.
 
     Args:
-        query_answers: (Q, T) integers, -1 for a hole; gallery_answers: (G, T).
+        comparison: queries and gallery, from `compare`.
+        query_answers: (Q, T) integers, -1 for a hole.
+        gallery_answers: (G, T) integers, -1 for a hole.
         threshold: a distance threshold on top, as in `filtered`.
+        ap: "precision" or "trapezoid", see `metrics.average_precision`.
     Returns:
         T + 1 rows: h, kept and removed (percent of true and false matches), returned (mean number of images),
         "mAP strict" and "mAP returned_only" (percent), n_empty, n_lost (queries).
@@ -605,8 +619,10 @@ def threshold_at(pairs: Pairs, far: float = 0.01, *, resamples: int = 500, seed:
     the thresholds lie in it.
 
     Args:
+        pairs: the pairs to choose on.
         far: the wish, above 0 and at most 1.
         resamples: draws of people.
+        seed: of the draws.
     Raises:
         InputError: fewer than 1 / far impostor pairs, which cannot tell such a rate from 0.
     """
@@ -645,7 +661,10 @@ def cost(far: Any, frr: Any, accept: float, reject: float, prior: float) -> Any:
         cost(t) = accept (1 - prior) FAR(t) + reject prior FRR(t)
 
     Args:
-        far, frr: numbers or arrays, from 0 to 1. accept, reject: the price of one false accept, of one false reject.
+        far: false accept rate, a number or an array, from 0 to 1.
+        frr: false reject rate, a number or an array, from 0 to 1.
+        accept: the price of one false accept.
+        reject: the price of one false reject.
         prior: share of genuine pairs among those that will be compared.
     """
     return accept * (1 - prior) * far + reject * prior * frr
@@ -783,6 +802,7 @@ def detection_and_identification(comparison: Comparison, *, k: int = 1, hidden: 
     is known if the gallery, as the rule leaves it, shows its person; a query without a valid match is unknown.
 
     Args:
+        comparison: queries and gallery, from `compare`.
         k: places that count.
         hidden: people (pids) whose images are taken out of the gallery, where a benchmark has no unknown queries.
     Raises:
@@ -837,7 +857,8 @@ def expected_calibration_error(probability: Any, label: Any, bins: int = 15) -> 
     class (the first of equals); bins are open on the left: (0, 1/bins], ... (Guo et al. 2017).
 
     Args:
-        probability: (N, C), rows that sum to 1. label: (N,) classes 0..C-1, -1 for none: left out.
+        probability: (N, C), rows that sum to 1.
+        label: (N,) classes 0..C-1; -1 for none, which is left out.
         bins: number of bins.
     Raises:
         InputError: rows that are no probabilities, labels out of range, no label at all, bins below 1.
@@ -872,7 +893,8 @@ def temperature(logits: Any, label: Any) -> float:
     right end near 0.01, answers worse than guessing near 100. T > 1 means the network was too sure of itself.
 
     Args:
-        logits: (N, C). label: (N,) classes 0..C-1, -1 for none: left out.
+        logits: (N, C).
+        label: (N,) classes 0..C-1; -1 for none, which is left out.
     Raises:
         InputError: shapes that do not fit, labels out of range, no label at all.
     """
@@ -921,8 +943,9 @@ def described_as(answers: Answers, wanted: Mapping[str, str], scale: np.ndarray 
     A product, as if the network erred on each attribute independently of the others.
 
     Args:
-        answers: of N images. wanted: see `description`. scale: `temperatures` (T,), so that probabilities mean what
-            they say; None for the network's own.
+        answers: what a network says about N images.
+        wanted: the answers asked for, see `description`.
+        scale: `temperatures` (T,), so that probabilities mean what they say; None: the network's own probabilities.
     Returns:
         (N,) from 0 to 1.
     """
@@ -956,6 +979,7 @@ def probability_same(distance: Any, pairs: Pairs, *, method: str = "logistic", p
 
     Args:
         distance: any shape.
+        pairs: the pairs to learn from.
         method: "logistic" or "isotonic".
         prior: share of genuine pairs among those one will meet. 0.5 balances the kinds; in a real search it is far
             smaller, and so is the probability.
