@@ -429,7 +429,7 @@ def _counted(attributes: Attributes, images: pd.DataFrame | None, split: str | N
 def imbalance(
     attributes: Attributes, images: pd.DataFrame | None = None, *, split: str | None = "train"
 ) -> pd.DataFrame:
-    """How frequent every class of every task is: per person, or per image where a table of images is given.
+    """Count every class of every task: per person, or per image where a table of images is given.
 
     Args:
         attributes: the labels.

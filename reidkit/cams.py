@@ -45,7 +45,7 @@ def normalise(maps: Tensor, inside: Tensor | None = None) -> Tensor:
 def contrasts(weight: Tensor) -> Tensor:
     """The rows of a classifier less their mean: what tells its classes apart.
 
-    Softmax cross-entropy gives the mean of the rows no gradient, so in a raw row it is what chance put there.
+    Softmax cross-entropy gives the mean of the rows no gradient, so this mean stays what chance put there.
 
     Args:
         weight: (classes, V).

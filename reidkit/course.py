@@ -90,7 +90,7 @@ def require(images: pd.DataFrame, *, decode: bool = False, progress: bool = Fals
 
 
 def asked_attributes(images: pd.DataFrame) -> Attributes:
-    """The attributes that systems are asked about: a data set's own; of VIPeR's, the nineteen of paper 003.
+    """Read the attributes that systems are asked about: a data set's own, or for VIPeR the nineteen of paper 003.
 
     Args:
         images: the table of a data set.
@@ -124,7 +124,7 @@ def sets(
     *,
     progress: bool = False,
 ) -> tuple[ImageSet, ImageSet | None]:
-    """What a recipe trains on, and the people it holds out, decoded: `load_or_fit(recipe, *sets(recipe, images))`.
+    """Decode what a recipe trains on, and the people it holds out: `load_or_fit(recipe, *sets(recipe, images))`.
 
     Args:
         recipe: of the training.
@@ -234,7 +234,7 @@ def execute(
 
 
 def depends_on(images: pd.DataFrame, profile: str) -> str:
-    """What all executed lessons depend on, as a hash: code, kept tables, data, versions, whether there is a GPU."""
+    """Hash all that executed lessons depend on: code, kept tables, data, versions, whether there is a GPU."""
     own, package = home(), Path(__file__).parent
     sources = sorted(path for ending in ("py", "csv") for path in package.rglob(f"*.{ending}"))
     known = hashlib.sha256()
@@ -251,7 +251,7 @@ def depends_on(images: pd.DataFrame, profile: str) -> str:
 
 
 def kept_from_before(path: Path, out: Path, figures: Path, standing: str) -> Executed | None:
-    """A lesson that ran before, if that stands still: same `standing`, and every figure it wrote is there."""
+    """Give a lesson that ran before, if it still holds: same `standing`, and every figure it wrote is there."""
     written = out / path.name
     if not written.exists():
         return None

@@ -537,7 +537,7 @@ def validation_fold(images: pd.DataFrame, fraction: float = 0.4, seed: int = 0) 
 
 
 def matches(images: pd.DataFrame, rule: str | None = None) -> pd.DataFrame:
-    """For every query: how many gallery images show its person, and how many of them the rule leaves.
+    """Count, for every query, the gallery images that show its person, and how many of them the rule leaves.
 
     Args:
         images: a table of images.
@@ -651,7 +651,7 @@ def _check_matches(images: pd.DataFrame) -> list[Problem]:
 
 
 def check(images: pd.DataFrame, *, decode: bool = True, progress: bool = True) -> list[Problem]:
-    """Everything that would spoil a training or an evaluation, found before it starts.
+    """Find everything that would spoil a training or an evaluation, before it starts.
 
     Args:
         images: a table of images; a wrong schema raises an InputError.

@@ -41,7 +41,7 @@ def cross_entropy(logits: Tensor, label: Tensor, *, weight: Tensor | None = None
         L_i = - w_(label_i) sum_c y_ic log softmax(logits_i)_c,   y = (1 - smoothing) onehot + smoothing / C
 
     Label smoothing: Szegedy et al. 2016, as in the "bag of tricks" of Luo et al. 2019. The weight is that of the
-    sample's own class also under smoothing, where torch weighs each class of the sum by itself.
+    sample's own class, also under smoothing; torch weighs each class of the sum by itself.
 
     Args:
         logits: (B, C).
@@ -85,7 +85,7 @@ def focal(logits: Tensor, label: Tensor, *, gamma: float = 2.0, weight: Tensor |
 
 
 def adjust(logits: Tensor, weight: Tensor, tau: float = 1.0) -> Tensor:
-    """Logits as the loss of a training sees them, lower for rare classes by the logarithm of their weight.
+    """Lower the logits of rare classes by the logarithm of their weight, for the loss of a training to see.
 
         f_c - tau log w_c = f_c + tau log prior_c + const.
 
@@ -198,9 +198,9 @@ def sigmoid_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def part_presence(logits: Tensor, parts: Tensor) -> Tensor:
-    """Which parts of a body stand at each place of a map: binary cross-entropy, averaged over places, a sum over parts.
+    """Binary cross-entropy of which body parts stand at each place of a map: mean over places, sum over parts.
 
-    A part stands at a place when it covers 3 % of the place's cell. In a part that n_p of the batch's n places show,
+    A part stands at a place when it covers 3 % of the place's cell. Where n_p of the batch's n places show a part, its
     yes weighs sqrt(n / n_p), between 1.4 and 22: a bag is at few places.
 
     Args:
@@ -223,7 +223,7 @@ def uncertain(loss: Tensor, log_variance: Tensor) -> Tensor:
         L_i / sigma_i^2 + log sigma_i = exp(-s_i) L_i + s_i / 2,   s_i = log sigma_i^2, learnt
 
     Kendall et al. 2018; paper 002, equation 6. For a fixed L_i the lowest value is at sigma_i^2 = 2 L_i: there the
-    gradient of every task is that of 1/2 log L_i, however large L_i is. It may be negative.
+    gradient of every task is that of 1/2 log L_i, however large L_i is. The value may be negative.
 
     Args:
         loss: (n,) 0 or more.
@@ -242,7 +242,7 @@ def pairwise_distance(embedding: Tensor, *, distance: str = "euclidean") -> Tens
 
         euclidean |f_i - f_j|    sqeuclidean |f_i - f_j|^2    cosine 1 - cos(f_i, f_j) = 1/2 |u_i - u_j|^2, u = f / |f|
 
-    By differences and not by a matrix product: nothing cancels, and mixed precision does not round it.
+    Uses differences, not a matrix product: nothing cancels, and mixed precision does not round it.
 
     Args:
         embedding: (B, D).
@@ -268,9 +268,9 @@ def _pairs(label: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def hardest_pairs(embedding: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    """The farthest image of the same person and the nearest of another, for every anchor.
+    """Find the farthest image of the same person and the nearest of another, for every anchor.
 
-    Masked with infinity rather than reshaped, so that people may be unequally frequent in the batch.
+    Masks with infinity rather than reshaping, so that people may have unequal numbers of images in the batch.
 
     Args:
         embedding: (B, D).
@@ -356,7 +356,7 @@ def batch_triplets(
 
 
 def count_triplets(label: Tensor, mining: str = "hard") -> Tensor:
-    """How many triplets `batch_triplets` makes of a batch, a number of no dimension.
+    """Count the triplets that `batch_triplets` makes of a batch, a number of no dimension.
 
     Args:
         label: (B,) int64.
@@ -400,8 +400,8 @@ def half_gaps(centres: Tensor, people: Tensor | None = None) -> Tensor:
 
         d_p = 1/2 min_(j != p) |c_p - c_j|
 
-    Paper 004, section 3. A person who is alone has no neighbour to be kept off: the radius is +inf, nothing lies
-    outside it, and `compact` costs nothing.
+    Paper 004, section 3. A person who is alone has no neighbour: the radius is +inf, nothing lies outside it, and
+    `compact` costs nothing.
 
     Args:
         centres: (C, D).
@@ -418,7 +418,7 @@ def half_gaps(centres: Tensor, people: Tensor | None = None) -> Tensor:
 
 
 def compact(code: Tensor, label: Tensor, centres: Tensor, radius: Tensor | None = None) -> Tensor:
-    """Compact loss: what lies outside the ball around its own person's centre is drawn towards the centre.
+    """Compact loss: draws codes that lie outside the ball around their own person's centre towards the centre.
 
         L_i = 1/2 max(0, |I_i - c_p|^2 - d_p^2),   p = label_i
 
@@ -446,12 +446,12 @@ def scatter(code: Tensor, label: Tensor, centres: Tensor) -> Tensor:
             = 1/2 (C |I_i - m|^2 + sum_j |c_j - m|^2 - |I_i - c_p|^2),   m = mean of the centres
 
     Paper 004, equation 3. The second line is what is computed: no (B, C, D), no matrix product. It also shows what
-    the loss can see: the other people only as their mean, from which a code is pushed, and never a near neighbour.
+    the loss sees of other people: only their mean, from which a code is pushed, and never a near neighbour.
 
     Nothing bounds it. The total L_SR + beta L_CL - gamma L_SL has no minimum: codes and centres twice as large have
     a scatter four times as large, and the balls of the compact loss grow with them. Even centres that stand still
-    hold a code only while beta > (C - 1) gamma, with the paper's weights up to 50 people (it trains on 57). What
-    holds it in practice is a small gamma, few and small steps, and weight decay: watch the length of the codes.
+    hold a code only while beta > (C - 1) gamma: with the paper's weights, up to 50 people (it trains on 57). What
+    holds it in practice is a small gamma, few and small steps, and weight decay. Watch the length of the codes.
 
     Args:
         code: (B, D).

@@ -146,12 +146,12 @@ def evaluate(
     gallery_ids: Any = None,
     max_rank: int = 50,
 ) -> Scores:
-    """CMC, mAP and mINP of descriptors over the whole gallery, in bounded memory.
+    """Measure CMC, mAP and mINP of descriptors over the whole gallery, in bounded memory.
 
-    Small problems (up to 2^28 multiply-adds) are measured in float64, larger ones in float32 by matrix products; a
-    distance is the same to about 1e-6 of the descriptors' spread either way.
+    Small problems (up to 2^28 multiply-adds) are measured in float64, larger ones in float32 by matrix products. Both
+    give the same distance to about 1e-6 of the descriptors' spread.
 
-    Junk (gallery pid -1) is never counted; distractors (a pid no query has, 0 in Market-1501) stay in the gallery
+    Junk (gallery pid -1) is never counted. Distractors (a pid no query has, 0 in Market-1501) stay in the gallery
     and never match. Equal distances keep the gallery's order.
 
     Args:
@@ -225,7 +225,7 @@ def score(
 ) -> Scores:
     """`evaluate` for described images; the rule is the data set's own unless another is given.
 
-    `reranked`: by `search.rerank` with the numbers of its paper.
+    With `reranked`, distances are those of `search.rerank` with the numbers of its paper.
     """
     labels = labels_of(query, gallery) | {"rule": rule or gallery.table.attrs["rule"], "ap": ap}
     if not reranked:
@@ -239,7 +239,7 @@ RERANKED = "reranked_"  # how the columns of re-ranked scores begin
 
 
 def measured_row(query: Features, gallery: Features, metric: str = "euclidean") -> dict[str, float]:
-    """What every measured table holds of a retrieval, in percent: `score` in both forms of AP, as it is and re-ranked.
+    """Score a retrieval as every measured table holds it: percent, in both forms of AP, as it is and re-ranked.
 
     Returns:
         mAP (form "precision"), mAP_trapezoid, rank1, rank5, rank10, rank20; and the same after RERANKED.
@@ -272,9 +272,9 @@ def places_of(parts: Iterable[tuple[slice, np.ndarray]], labels: Labels, rule: s
 
 
 def view_scores(query: Features, gallery: Features, metric: str = "euclidean") -> pd.DataFrame:
-    """Which views are hard: mAP by the orientation of the query (rows) and of the matches that count (columns).
+    """Show which views are hard: mAP by the orientation of the query (rows) and of the matches that count (columns).
 
-    Matches are images from other cameras; one in another orientation than the column's is left out, and every stranger
+    Matches are images from other cameras. A match in another orientation than the column's is left out. Every stranger
     stays, so that all cells are ranked against the same people.
 
     Returns:
@@ -364,7 +364,7 @@ def _band_over_people(total: np.ndarray, sizes: np.ndarray, resamples: int, seed
 
 
 def attribute_scores(labels: np.ndarray, answers: np.ndarray, tasks: Sequence[Task]) -> pd.DataFrame:
-    """How well attributes are answered: one row a task, and the row "global", the mean of the tasks (paper 001).
+    """Score the answers to attributes: one row a task, and the row "global", the mean of the tasks (paper 001).
 
     Accuracy hides what happens to a rare class: "nobody wears a hat" is right for 97 % of Market-1501. So beside it
     stand `commonest`, the accuracy of always giving the commonest answer of these labels; `macro_f1`, the mean of the
@@ -399,10 +399,10 @@ def attribute_scores(labels: np.ndarray, answers: np.ndarray, tasks: Sequence[Ta
 
 
 def column_scores(labels: np.ndarray, yes: np.ndarray, columns: np.ndarray, tasks: Sequence[Task]) -> pd.DataFrame:
-    """How often yes and no are right (paper 003, Tables 6 and 7): of each task the mean over its columns.
+    """Score yes and no answers (paper 003, Tables 6 and 7): for each task the mean accuracy of its columns.
 
-    A colour of nine is no for most people, so this number is high where few columns say yes: `commonest`, the accuracy
-    of each column's commonest answer, stands beside it.
+    Most people do not wear a given one of nine colours, so the accuracy is high where few columns say yes. Beside it
+    stands `commonest`, the accuracy of always giving each column's commonest answer.
 
     Args:
         labels: (N, A), 1 yes, 0 no, -1 missing and not counted.

@@ -63,7 +63,7 @@ def published(
     dataset: str | None = None,
     metric: str | None = None,
 ) -> pd.DataFrame:
-    """Every number the five papers print in a table, one a row; those of one system, table, data set or metric.
+    """List every number that the five papers print in a table, one a row; the arguments choose among them.
 
     Args:
         system: which paper, "aanet" for one; None: all.
@@ -75,7 +75,7 @@ def published(
         system, table, dataset, row, backbone (missing where the paper says none), metric, percent, note (missing but
         where the number is not the printed one, and why), and the paper's title, authors and year.
     Raises:
-        InputError: a name that nothing goes by, with those that would have been found.
+        InputError: an unknown name; the message lists the known ones.
     """
     rows = pd.read_csv(Path(__file__).with_name("published.csv"))
     for column, wanted in {"system": system, "table": table, "dataset": dataset, "metric": metric}.items():

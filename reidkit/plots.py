@@ -80,8 +80,8 @@ def save(
 def own_axes(axes: Axes | None, width: float = 4.8, height: float = 3.0) -> Axes:
     """The axes given, or those of a new figure of this size in inches.
 
-    What is at most 5 inches wide goes into a column of 3.3 inches, and its 9 points are 6 there; the rest is printed
-    across a page of 6.9.
+    A figure of at most 5 inches is printed in a column of 3.3 inches, where its 9 points become 6. A wider one is
+    printed across a page of 6.9 inches.
     """
     if axes is not None:
         return axes
@@ -445,7 +445,7 @@ def confusion(
 
 
 def recall_of_rare(tables: Mapping[str, pd.DataFrame], axes: Axes | None = None) -> Axes:
-    """Recall of every class against its share of the labels, a line a system through the means of five ranges.
+    """Recall of every class against its share of the labels; one line a system, through the means of five ranges.
 
     Args:
         tables: by name, `metrics.class_scores`.
@@ -468,7 +468,7 @@ def recall_of_rare(tables: Mapping[str, pd.DataFrame], axes: Axes | None = None)
 
 
 def reliability(tables: Mapping[str, pd.DataFrame], axes: Axes | None = None) -> Axes:
-    """Accuracy against confidence, bin by bin; on the diagonal a network knows how sure it may be.
+    """Accuracy against confidence, bin by bin; on the diagonal a network is as often right as it is sure.
 
     Args:
         tables: by name, columns confidence, accuracy, count of `thresholds.expected_calibration_error`.
@@ -686,7 +686,7 @@ def trade_off(
 
 
 def promises(tables: Mapping[str, pd.DataFrame], axes: Axes | None = None) -> Axes:
-    """False accept rate measured on other people against the one wished for, with bands; kept on the diagonal.
+    """False accept rate on other people, with bands, against the one wished for; on the diagonal the wish is kept.
 
     Args:
         tables: by name, columns wish, far, far_low, far_high; rates from 0 to 1.
@@ -796,7 +796,7 @@ def heats(
     *,
     across: bool = False,
 ) -> Figure:
-    """A row an image: the image, then the same under each heat map (paper 002, Figures 1, 3 and 6).
+    """Draw one row for each image: the image, then the same under each heat map (paper 002, Figures 1, 3 and 6).
 
     Args:
         pictures: N images (H, W, 3) uint8.

@@ -51,20 +51,20 @@ Exact = Callable[[np.ndarray, np.ndarray], np.ndarray]  # rows (P,), columns (P,
 
 
 def rounding(dimension: int) -> float:
-    """How far a float32 product of vectors may be off, as a share of the product of their lengths.
+    """Bound the error of a float32 product of vectors, as a share of the product of their lengths.
 
-    D u is never exceeded, with u = 2^-24; six times sqrt(D) u in practice neither, as rounding errors do not conspire
-    (Higham & Mary, A new approach to probabilistic rounding error analysis, 2019). A few u more are for the rounding
-    of the vectors themselves.
+    With u = 2^-24, the error never exceeds D u. In practice it does not exceed 6 sqrt(D) u either, as rounding errors
+    do not conspire (Higham & Mary, A new approach to probabilistic rounding error analysis, 2019). A few u more cover
+    the rounding of the vectors themselves.
     """
     return (min(dimension, 6 * dimension**0.5) + 8) * 2**-24
 
 
 def error(value: np.ndarray, length: np.ndarray, longest: float, dimension: int) -> np.ndarray:
-    """How far squared distances |x|^2 + |y|^2 - 2 x.y in float32 may be off, however long a single y is.
+    """Bound the error of squared distances |x|^2 + |y|^2 - 2 x.y in float32, however long a single y is.
 
-    Off by u (|x| + |y|)^2 with u = `rounding`. Either |y| <= 2 |x|, then that is at most 9 u |x|^2; or y is so far away
-    that it is at most 9 u |x - y|^2. Ten for nine, as the true distance is not known either.
+    The error is at most u (|x| + |y|)^2 with u = `rounding`. If |y| <= 2 |x|, that is at most 9 u |x|^2. Otherwise y
+    is so far away that it is at most 9 u |x - y|^2. Ten stands for nine, as the true distance is not known either.
 
     Args:
         value: (P,) squared distances.
@@ -76,10 +76,10 @@ def error(value: np.ndarray, length: np.ndarray, longest: float, dimension: int)
 
 
 class Candidates:
-    """Whoever may be among the K nearest of R rows, when squared distances come in tiles and with a known error.
+    """Keeps whoever may be among the K nearest of R rows. Squared distances come in tiles, with a known error.
 
     Fast values d' are within e of the true d (`error`). The K-th smallest d' + e so far is a bound of the K-th smallest
-    d, so whoever has d' - e above it is out. What stays is measured exactly: so neither the size of the tiles nor the
+    d, so whoever has d' - e above it is out. What stays is measured exactly. So neither the size of the tiles nor the
     machine changes who is nearest.
     """
 
@@ -156,7 +156,7 @@ class Candidates:
 def nearest_of(
     row: np.ndarray, column: np.ndarray, distance: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of pairs (P,) the K of smallest distance in each row, by row, then distance, then column."""
+    """Keep the K pairs of smallest distance in each row, of pairs (P,); sort by row, then distance, then column."""
     order = np.lexsort((column, distance, row))
     row, column, distance = row[order], column[order], distance[order]
     first = np.searchsorted(row, row)  # where its row begins
@@ -183,10 +183,10 @@ def gather(parts: Sequence[Tensor], index: np.ndarray) -> Tensor:
 
 
 def exactly(rows: Sequence[Tensor], columns: Sequence[Tensor], metric: str) -> Exact:
-    """How to measure pairs of descriptors in float64; both sides may come in parts.
+    """Make the function that measures pairs of descriptors in float64; both sides may come in parts.
 
-    Few pairs are gathered one by one. Where rows ask for much the same columns, as when a network gives everybody the
-    same descriptor, each column is gathered once, and measured once for all that are equal to it.
+    Few pairs are gathered one by one. Rows may ask for much the same columns, as when a network gives everybody the
+    same descriptor. Then each column is gathered once, and measured once for all that are equal to it.
     """
     wide = rows[0].shape[1] * 8
 
@@ -232,10 +232,10 @@ def search(
     chunk: int | None = None,
     progress: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The K nearest gallery images of every query, exactly; the gallery is read once, a chunk at a time.
+    """Find the K nearest gallery images of every query, exactly; read the gallery once, a chunk at a time.
 
-    Products in float32 find who may be among them, differences in float64 decide (`Candidates`): neither the chunk nor
-    the number of queries changes an answer, and equally far images come in the gallery's order.
+    Products in float32 find who may be among them, and differences in float64 decide (`Candidates`). So neither the
+    chunk nor the number of queries changes an answer. Equally far images come in the gallery's order.
 
     Args:
         query: (Q, D), numpy or torch, on any device.
@@ -318,7 +318,7 @@ class Cost:
 
 
 def rerank_cost(n_query: int, n_gallery: int, dimension: int, k1: int = 20, device: str = "cpu") -> Cost:
-    """Time and memory of `rerank`, to a factor of two; how fast this machine multiplies is measured in a moment."""
+    """Estimate time and memory of `rerank`, to a factor of two; first measures briefly how fast the machine is."""
     n = n_query + n_gallery
     x = torch.ones(1024, dimension, device=device)
     seconds = []
@@ -356,9 +356,9 @@ def rerank(
         J(i, j)  = 1 - sum_l min(V_il, V_jl) / sum_l max(V_il, V_jl)            Jaccard distance (eq. 10)
         distance = (1 - lambda) J(i, j) + lambda d_ij                           (eq. 12)
 
-    Only the nearest and what they share is kept, in sparse matrices: memory grows with Q G, the answer, and with N,
+    Sparse matrices keep only the nearest and what they share. So memory grows with N and with Q G, the answer, but
     not with N^2. Who is nearest is decided exactly (`Candidates`), equally far images by index, queries first.
-    `rerank_cost` tells time and memory beforehand.
+    `rerank_cost` estimates time and memory beforehand.
 
     Args:
         query: (Q, D), numpy or torch, on any device.
@@ -426,7 +426,7 @@ class Neighbours:
 def neighbours(
     joint: Tensor, parts: Sequence[Tensor], metric: str, k1: int, k2: int, distance: Tensor, bar: tqdm
 ) -> Neighbours:
-    """The nearest images of each of N, from products of one half of all pairs: the other half is the same.
+    """Find the nearest images of each of N images. Multiplies one half of all pairs, as the other half is the same.
 
     Args:
         joint: (N, D), as `centred` makes it.
@@ -490,7 +490,7 @@ def nearest_sets(
     counts: list[int],
     exact: Exact,
 ) -> np.ndarray:
-    """For each row the nearest so many, for several counts; measured exactly only where a set's edge is in doubt.
+    """Find the nearest so many of each row, for several counts; measure exactly only where a set's edge is in doubt.
 
     Args:
         row: (P,) the first image of each pair, numbers below N. The pairs hold all that can be meant.
@@ -635,7 +635,7 @@ class Gallery:
 
     @classmethod
     def create(cls, folder: Path | str, descriptor: Any, table: pd.DataFrame) -> Gallery:
-        """A new gallery.
+        """Make a new gallery.
 
         Args:
             folder: where it goes; must not exist yet.
@@ -653,7 +653,7 @@ class Gallery:
         return cls(folder)
 
     def append(self, descriptor: Any, table: pd.DataFrame) -> Gallery:
-        """The gallery with more images behind the others, arguments as for `create`; nothing is computed again."""
+        """Add images behind the others, arguments as for `create`; returns the new gallery. Computes nothing again."""
         x = _matching(descriptor, table, self.table["path"])
         require_same_width(x, self.parts[0])
         number = max(int(part.name) for part in self.folder.glob("[0-9]" * 6)) + 1
@@ -748,7 +748,7 @@ class Approximate:
 
 
 def approximate(gallery: Any, metric: str = "euclidean", kind: str = "hnsw") -> Approximate:
-    """An approximate index over a gallery (G, D) with faiss, an optional package; for a million images and more.
+    """Build an approximate index over a gallery (G, D) with faiss, an optional package; for a million images and more.
 
     hnsw    a graph of near neighbours (Malkov and Yashunin 2018): fast and precise, slow to build, needs the memory of
             the gallery once more

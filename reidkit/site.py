@@ -83,7 +83,7 @@ def build(
 
 
 def page(path: Path, hide: str = "") -> Page:
-    """An executed notebook as HTML, its figures apart, without the folder `hide` in front of paths."""
+    """Turn an executed notebook into HTML, its figures apart, without the folder `hide` in front of paths."""
     notebook = nbformat.read(path, as_version=4)
     heading, question = opening(notebook, path)
     notebook.metadata.pop("widgets", None)  # their state: of no use without a kernel, and megabytes

@@ -103,8 +103,8 @@ class Found:
 class Search:
     """Described queries and gallery, asked one query at a time.
 
-    The distances of one query are those of `ranking.rank` for all of them, by the same arithmetic; what depends on the
-    gallery alone is computed once a metric.
+    The distances of one query are those that `ranking.rank` gives for all queries, by the same arithmetic. What depends
+    on the gallery alone is computed once a metric.
     """
 
     def __init__(

@@ -145,7 +145,7 @@ def chart(
     width: int = 360,
     height: int = 150,
 ) -> str:
-    """A histogram in steps with lines over it and upright marks, drawn in SVG: no figure is built for a step.
+    """Draw a histogram in steps, with lines over it and upright marks, in SVG: a step builds no figure.
 
     Args:
         areas: by name, (heights (N,), colour); each is drawn as high as the chart.
