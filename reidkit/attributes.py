@@ -235,8 +235,8 @@ def read_attributes(
 
     Args:
         name: a data set of `reidkit.images.CARDS`; pku has no attributes.
-        root: the data set's folder as for `read_images` (for "table": the file). The annotation is looked for
-            in it, in its folder `attribute`, and beside it.
+        root: the data set's folder as for `read_images` (for "table": the file). The annotation is looked for in it, in
+            its folder `attribute`, and beside it.
         file: the annotation itself (.mat or Label.txt), wherever it lies.
         fold: of viper and towncentre, whose people are split at random: the one given to `read_images`.
 
@@ -429,12 +429,12 @@ def _counted(attributes: Attributes, images: pd.DataFrame | None, split: str | N
 def imbalance(
     attributes: Attributes, images: pd.DataFrame | None = None, *, split: str | None = "train"
 ) -> pd.DataFrame:
-    """How frequent every class of every task is: per person, or per image where a table of images is given.
+    """Count every class of every task: per person, or per image where a table of images is given.
 
     Args:
         attributes: the labels.
         images: a table of images, joined by pid; None counts every person once.
-        split: "train" or "test", with images also "val", "query" or "gallery" ("test" is both); None is all.
+        split: "train" or "test"; with images also "val", "query" or "gallery" ("test" is both). None: all.
 
     Returns:
         Columns task, class, count, share in the order of the schema. share is percent of the people or images
@@ -464,8 +464,8 @@ def cooccurrence(
         attributes: the labels.
         images: as for `imbalance`.
         split: as for `imbalance`.
-        measure: "percent" is P(column | row) x 100; "lift" is P(column | row) / P(column), 1 if independent;
-            "phi" is Pearson's correlation of the two, -1 to 1.
+        measure: "percent" is P(column | row) x 100; "lift" is P(column | row) / P(column), 1 if independent; "phi" is
+            Pearson's correlation of the two, -1 to 1.
 
     Returns:
         A square table, rows and columns named alike; NaN where a row (for phi: or a column) never varies.

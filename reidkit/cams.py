@@ -17,7 +17,8 @@ def class_map(features: Tensor, weight: Tensor) -> Tensor:
         CAM_bt(h, w) = sum_v weight_btv features_bv(h, w)
 
     Args:
-        features: (B, V, H, W), what is pooled. weight: (B, T, V), the classifier's row of the class asked for.
+        features: (B, V, H, W), what is pooled.
+        weight: (B, T, V), the classifier's row of the class asked for.
     Returns:
         (B, T, H, W) in units of the logit.
     """
@@ -44,7 +45,7 @@ def normalise(maps: Tensor, inside: Tensor | None = None) -> Tensor:
 def contrasts(weight: Tensor) -> Tensor:
     """The rows of a classifier less their mean: what tells its classes apart.
 
-    Softmax cross-entropy gives the mean of the rows no gradient, so in a raw row it is what chance put there.
+    Softmax cross-entropy gives the mean of the rows no gradient, so this mean stays what chance put there.
 
     Args:
         weight: (classes, V).

@@ -5,8 +5,8 @@ the metrics it is about. It is taken apart into comparisons of neighbours, from 
 "a | b > c" puts each of two rows above a third; "a re-ranked" is the row a after re-ranking; mAP is that of the form
 "precision" (`metrics.average_precision`). Each comparison is answered by paired differences: both rows were measured on
 the same split with the same seed, so what split and seed do to both cancels. Splits of one data set share people and a
-few seeds are few: an interval says how much the trainings varied, not how other data would answer. And of twenty true
-nulls one interval leaves out 0.
+few seeds are few: an interval says how much the trainings varied, not how other data would answer. And of
+twenty comparisons without any true difference, about one interval leaves out 0.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Comparison:
 
 
 def comparisons(claim: str) -> list[Comparison]:
-    """A claim as comparisons of neighbours, metric by metric; of rows that share a place, each with each.
+    """Take a claim apart, metric by metric: every row of one place is compared with every row of the next.
 
     Raises:
         InputError: a sentence of another form.
@@ -100,8 +100,8 @@ def measured(folder: Path | str) -> pd.DataFrame:
 def interval(differences: Sequence[float] | np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
     """Mean of paired differences and its confidence interval by Student's t: mean, low, high.
 
-    With n differences of standard deviation s (of n - 1) it reaches t(n - 1) s / sqrt(n) to both sides. One
-    difference has no spread: its interval is without end. None has no mean either: NaN.
+    With n differences of standard deviation s (of n - 1), the interval reaches t(n - 1) s / sqrt(n) to both sides. One
+    difference has no spread: its interval is infinite. Without any difference the mean is NaN.
     """
     values = np.asarray(differences, float)
     if len(values) < 2:
@@ -138,7 +138,7 @@ def check(folder: Path | str, system: str | None = None) -> pd.DataFrame:
 
 
 def compare(rows: pd.DataFrame, comparison: Comparison) -> list[dict[str, object]]:
-    """One comparison over `measured` rows, a result for every table that has both; one without data if none has."""
+    """Make one comparison over `measured` rows: a result for every table that has both rows, else one without data."""
     chosen = rows[(rows["metric"] == METRICS[comparison.metric])]
     results = []
     for (source, dataset), part in chosen.groupby(["source", "dataset"]):

@@ -91,7 +91,7 @@ def require(images: pd.DataFrame, *, decode: bool = False, progress: bool = Fals
 
 
 def asked_attributes(images: pd.DataFrame) -> Attributes:
-    """The attributes that systems are asked about: a data set's own; of VIPeR's, the nineteen of paper 003.
+    """Read the attributes that systems are asked about: a data set's own, or for VIPeR the nineteen of paper 003.
 
     Args:
         images: the table of a data set.
@@ -126,12 +126,14 @@ def sets(
     system: type[System] | None = None,
     progress: bool = False,
 ) -> tuple[ImageSet, ImageSet | None]:
-    """What a recipe trains on, and the people it holds out, decoded: `load_or_fit(recipe, *sets(recipe, images))`.
+    """Decode what a recipe trains on, and the people it holds out: `load_or_fit(recipe, *sets(recipe, images))`.
 
     Args:
+        recipe: of the training.
         images: the table of a data set.
-        attributes: its labels; read from its folder where the system learns attributes and none are given.
+        attributes: its labels; None: read from its folder where the system learns attributes.
         system: the class, for a system of your own.
+        progress: show bars on stderr.
     Raises:
         InputError: a system that learns attributes on a data set without, one that needs part maps on real people.
     """
@@ -188,7 +190,12 @@ def execute(
     """Run one notebook with a profile and keep it, outputs and all, in `out`.
 
     Args:
+        path: the notebook.
+        out: folder for the executed notebook; made if absent.
+        profile: "smoke", "quick" or "paper".
+        dataset: a key of `CARDS`.
         standing: what `kept_from_before` will compare, written into the executed notebook.
+        progress: show a bar on stderr.
     Raises:
         InputError: a cell that failed, named with notebook, cell and exception in one sentence. The notebook up to
             there is kept beside the others as NAME.failed.ipynb.
@@ -230,7 +237,7 @@ def execute(
 
 
 def depends_on(images: pd.DataFrame, profile: str) -> str:
-    """What all executed lessons depend on, as a hash: code, kept tables, data, versions, whether there is a GPU."""
+    """Hash all that executed lessons depend on: code, kept tables, data, versions, whether there is a GPU."""
     own, package = home(), Path(__file__).parent
     sources = sorted(path for ending in ("py", "csv") for path in package.rglob(f"*.{ending}"))
     known = hashlib.sha256()
@@ -247,7 +254,7 @@ def depends_on(images: pd.DataFrame, profile: str) -> str:
 
 
 def kept_from_before(path: Path, out: Path, figures: Path, standing: str) -> Executed | None:
-    """A lesson that ran before, if that stands still: same `standing`, and every figure it wrote is there."""
+    """Give a lesson that ran before, if it still holds: same `standing`, and every figure it wrote is there."""
     written = out / path.name
     if not written.exists():
         return None
@@ -290,10 +297,14 @@ def run(
     """Run the lessons in order, one line a lesson; those that ran before and would give the same again are kept.
 
     Args:
-        only: run the lessons whose name starts with this ("03"), or several with commas between.
+        profile: "smoke", "quick" or "paper".
+        dataset: a key of `CARDS`.
+        only: run the lessons whose name starts with this ("03"), or several with commas between; None: all.
         again: run also those that would be kept.
-        out: where the executed notebooks go; by default course/<dataset>-<profile>.
+        out: where the executed notebooks go; None: course/<dataset>-<profile>.
         html: make a site of all that were executed there, in the folder site/ beside them.
+        progress: show bars on stderr.
+        say: called with each line.
     Raises:
         InputError: unknown profile, data set or lesson; a lesson that failed.
     """

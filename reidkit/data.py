@@ -43,7 +43,8 @@ def class_counts(labels: Tensor, tasks: Sequence[Task]) -> list[tuple[int, ...]]
 def binary_columns(tasks: Sequence[Task]) -> Tensor:
     """The columns of the binary view, (A, 2) int64: which task each belongs to, and for which class it is a yes.
 
-    A task of two answers has one, for its second; any other has one an answer, none for a colour's last, "multi".
+    A task of two answers has one column, for its second answer. Any other task has one column for each answer, except
+    for a colour's last, "multi".
     """
     counts = [len(task.binary_columns) for task in tasks]
     rows = [(t, 1 if n == 1 else k) for t, n in enumerate(counts) for k in range(n)]
@@ -59,7 +60,7 @@ def binary_labels(labels: Tensor, columns: Tensor) -> Tensor:
 def class_logits(logits: Tensor, tasks: Sequence[Task]) -> list[Tensor]:
     """Logits of the binary view (B, A) as those of each task's classes, T of (B, classes).
 
-    What has no column of its own (no; multi-colour) has the logit 0: it is chosen where no column says yes.
+    An answer without a column of its own (no; multi-colour) has the logit 0: it is chosen where no column says yes.
     """
     out = []
     for task, own in zip(tasks, logits.split([len(task.binary_columns) for task in tasks], 1), strict=True):
@@ -197,10 +198,12 @@ def load(
 
     Args:
         table: rows of `read_images`, usually of one split.
-        height, width: pixels.
-        attributes: joined by pid; none gives T = 0.
-        people: pids of the labels in order; by default the table's own, sorted, junk and distractors left out.
-        parts: with the part maps of synthetic people.
+        height: pixels, at least 8.
+        width: pixels, at least 8.
+        attributes: joined by pid; None gives T = 0.
+        people: pids of the labels in order; None: the table's own, sorted, without junk.
+        parts: load the part maps of synthetic people too.
+        progress: show a bar on stderr.
     Raises:
         InputError: an empty table, images that cannot be read, no part maps where they are asked for.
     """
@@ -305,10 +308,12 @@ def erase(images: Tensor, probability: float, generator: torch.Generator) -> Ten
 
 
 def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Light of another camera: each channel times 1 +- `strength`, all of them plus or minus 60 `strength`.
+    """Change the light: each channel times at most 1 +- `strength`, all of them plus or minus at most 60 `strength`.
 
     Args:
-        images: (B, 3, H, W) uint8. strength: from 0 to 1.
+        images: (B, 3, H, W) uint8.
+        strength: from 0 to 1.
+        generator: source of the random numbers.
     """
     b = len(images)
     gain = 1 + strength * (2 * torch.rand(b, 3, generator=generator) - 1)
@@ -320,11 +325,14 @@ def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tenso
 def recolour(
     images: Tensor, labels: Tensor, coloured: Tensor, probability: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Shapes in colours of nobody: red, green and blue in another order, and what was asked of colours unknown.
+    """Keep the shapes, lose the colours: put red, green and blue in another order and make colour labels unknown.
 
     Args:
-        images: (B, 3, H, W). labels: (B, T) int64. coloured: (T,) bool, the tasks whose answer is a colour.
+        images: (B, 3, H, W).
+        labels: (B, T) int64.
+        coloured: (T,) bool, the tasks whose answer is a colour.
         probability: of each image to be recoloured; one order in six is the old one.
+        generator: source of the random numbers.
     Returns:
         images (B, 3, H, W) and labels (B, T) with -1 for the colours of recoloured images.
     """
@@ -339,16 +347,19 @@ def recolour(
 def mix(
     images: Tensor, labels: Tensor, spans: Tensor, probability: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Two people in one image: another one of the batch from a random row down, and what is still known of it.
+    """Put two people in one image: from a random row down it is another image of the batch. Keep what is still known.
 
-    CutMix (Yun et al. 2019) by one horizontal cut, with labels that are not mixed but chosen: a hat goes with the
-    head, a skirt with the legs. A task keeps its label where both people share it, or where the cut leaves its span
-    in one piece, that of the upper or of the lower person; else it becomes -1. The five hats of a training set are
-    so seen on everybody, and a network that knows its people by heart is wrong about them.
+    This is CutMix (Yun et al. 2019) with one horizontal cut. Labels are not mixed but chosen: a hat goes with the
+    head, a skirt with the legs. A task has a label where both people share it. Where the cut leaves its span in one
+    piece, the task has the label of the person seen there, the upper or the lower one. Else it becomes -1. So the five
+    hats of a training set are seen on everybody, and a network that knows its people by heart is wrong about them.
 
     Args:
-        images: (B, C, H, W). labels: (B, T) int64, -1 for missing. spans: (T, 2), where each task is decided, from
-            0, the image's upper rim, to 1, its lower rim. probability: of each image to be cut.
+        images: (B, C, H, W).
+        labels: (B, T) int64, -1 for missing.
+        spans: (T, 2), where each task is decided, from 0, the image's upper rim, to 1, its lower rim.
+        probability: of each image to be cut.
+        generator: source of the random numbers.
     Returns:
         images (B, C, H, W) and labels (B, T).
     """
@@ -367,16 +378,19 @@ def mix(
 def paste(
     images: Tensor, labels: Tensor, parts: Tensor, things: Sequence[int], probability: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Bags and hats of some people on others: what a thing's part map holds, cut out and put in the same place.
+    """Put bags and hats of some people on others: cut out what a thing's part map holds, paste it in the same place.
 
-    Copy-paste (Ghiasi et al. 2021) with the labels of people: who gets a handbag has a handbag. The few who wear a
-    thing lend it to everybody, so that a network cannot know the thing by its owner.
+    This is copy-paste (Ghiasi et al. 2021) with the labels of people: who gets a handbag has a handbag. The few who
+    wear a thing lend it to everybody, so that a network cannot know the thing by its owner.
 
     Args:
-        images: (B, C, H, W). labels: (B, T) int64, 1 for who has the thing. parts: (B, H, W), the part of each pixel.
+        images: (B, C, H, W).
+        labels: (B, T) int64, 1 for who has the thing.
+        parts: (B, H, W), the part of each pixel.
         things: the T tasks' numbers among the parts, 0 for a task that is no thing.
-        probability: of each image to be given one of the things, each as likely, from an image of the batch that
-            shows it (0.5 % of its pixels); nothing where nobody shows it.
+        probability: of each image to be given one of the things, each as likely. The thing comes from an image of the
+            batch that shows it (0.5 % of its pixels); where nobody shows it, nothing is given.
+        generator: source of the random numbers.
     Returns:
         images (B, C, H, W) and labels (B, T).
     """
@@ -408,12 +422,15 @@ def shuffled_batches(n: int, size: int, rng: np.random.Generator) -> list[np.nda
 def pk_batches(label: np.ndarray, people: int, instances: int, rng: np.random.Generator) -> list[np.ndarray]:
     """P x K sampling (Hermans et al. 2017): each batch holds `people` people with `instances` images of each.
 
-    Every image stands in about one batch an epoch: a person's images are shuffled and cut into groups of K, a group
-    that is short is filled up by drawing again, and a batch takes one group from each of P different people. Where
-    fewer than P people have a group left, the epoch ends.
+    Every image stands in about one batch an epoch. A person's images are shuffled and cut into groups of K; a short
+    group is filled up by drawing again. A batch takes one group from each of P different people. The epoch ends when
+    fewer than P people have a group left.
 
     Args:
         label: (N,) integers, -1 for images that are not drawn.
+        people: P, people in a batch.
+        instances: K, images of each person in a batch.
+        rng: source of the random numbers.
     Returns:
         index arrays of length P * K (fewer people than P in all: as many as there are).
     Raises:
@@ -441,13 +458,16 @@ def pk_batches(label: np.ndarray, people: int, instances: int, rng: np.random.Ge
 def triplet_batches(
     label: np.ndarray, size: int, rng: np.random.Generator, group: np.ndarray | None = None
 ) -> list[np.ndarray]:
-    """Triplets drawn ahead: every image with a second one of its person is an anchor once an epoch.
+    """Draw the triplets of an epoch ahead: every image whose person has a second one is an anchor once.
 
-    The positive is another image of the anchor's person; the negative an image of somebody else, from the anchor's
+    The positive is another image of the anchor's person. The negative is an image of somebody else, from the anchor's
     own group where there is one (look-alikes, paper 001), else from all.
 
     Args:
-        label: (N,) integers, -1 for images that are not drawn. size: triplets in a batch. group: (N,) integers.
+        label: (N,) integers, -1 for images that are not drawn.
+        size: triplets in a batch.
+        rng: source of the random numbers.
+        group: (N,) integers, equal for look-alikes; None: all are in one group.
     Returns:
         index arrays of length 3 * size: anchors, then their positives, then their negatives; the last may be shorter.
     Raises:
@@ -478,14 +498,17 @@ def triplet_batches(
 
 
 def oversample(table: pd.DataFrame, attributes: Attributes, power: float = 0.5, most: int = 8) -> pd.DataFrame:
-    """The rows of a table, those of people with a rare answer several times, for a training to see them more often.
+    """Repeat the rows of people with a rare answer, so that a training sees them more often.
 
-    An image comes round max_t (N / (C_t n_t))^power times, where n_t of the N images share its answer to task t of
-    C_t classes: 1 for what is as common as it would be in a balanced set, with power 1/2 three times for what is nine
-    times rarer. `Targets.counts` of the result are those of the repeated images, so losses that weigh classes fit.
+    An image appears max_t (N / (C_t n_t))^power times, where n_t of the N images share its answer to task t of C_t
+    classes. That is once for an answer as common as in a balanced set, and with power 1/2 three times for one nine
+    times rarer. `Targets.counts` of the result count the repeated images, so losses that weigh classes fit.
 
     Args:
-        table: rows of `read_images`. power: from 0, no repetition, to 1, all balanced. most: repetitions at most.
+        table: rows of `read_images`.
+        attributes: joined by pid.
+        power: from 0, no repetition, to 1, all balanced.
+        most: repetitions at most.
     """
     labels = attributes.of(table["pid"].to_numpy())  # (N, T)
     times = np.ones(len(table))

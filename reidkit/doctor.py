@@ -126,7 +126,7 @@ def notebooks() -> Finding:
 
 
 def datasets() -> list[Finding]:
-    """Which benchmarks are here; that some are not is no fault."""
+    """List which benchmarks are here; a missing one is no fault."""
     from .course import here
     from .images import CARDS, default_root
 

@@ -537,12 +537,12 @@ def validation_fold(images: pd.DataFrame, fraction: float = 0.4, seed: int = 0) 
 
 
 def matches(images: pd.DataFrame, rule: str | None = None) -> pd.DataFrame:
-    """For every query: how many gallery images show its person, and how many of them the rule leaves.
+    """Count, for every query, the gallery images that show its person, and how many of them the rule leaves.
 
     Args:
         images: a table of images.
-        rule: "market1501" (same person and same camera leave), "same_image" (the query's own file leaves) or
-            "none"; None takes the table's own. Junk (pid -1) never counts.
+        rule: "market1501" removes the same person from the same camera, "same_image" the query's own file, "none"
+            nothing; None takes the table's own rule. Junk (pid -1) never counts.
 
     Returns:
         One row a query, indexed like its row in `images`: pid, camid, same_pid, removed, valid, all int64.
@@ -651,11 +651,11 @@ def _check_matches(images: pd.DataFrame) -> list[Problem]:
 
 
 def check(images: pd.DataFrame, *, decode: bool = True, progress: bool = True) -> list[Problem]:
-    """Everything that would spoil a training or an evaluation, found before it starts.
+    """Find everything that would spoil a training or an evaluation, before it starts.
 
     Args:
         images: a table of images; a wrong schema raises an InputError.
-        decode: open every file to its last pixel, on several threads (false: only look whether it is there).
+        decode: open every file to its last pixel, on several threads; False only looks whether it is there.
         progress: show a bar on stderr.
 
     Returns:

@@ -1,8 +1,9 @@
 """Kernels for the lessons that have imported before they start.
 
-Every lesson imports torch, torchvision, pandas, scikit-learn, seaborn, and a short lesson does little longer than that.
-On Linux one process imports them once, and the kernel of every lesson is forked from it (the standard library's
-forkserver: it computes nothing and touches no GPU, so that a fork is safe). Elsewhere a kernel starts as always.
+Every lesson imports torch, torchvision, pandas, scikit-learn and seaborn; a short lesson takes little longer than these
+imports. On Linux one process imports them once, and the kernel of every lesson is forked from it (the standard
+library's forkserver). That process computes nothing and touches no GPU, so a fork is safe. Elsewhere a kernel starts as
+always.
 """
 
 from __future__ import annotations
@@ -105,13 +106,13 @@ def serve(options: list[str], env: dict[str, str], cwd: str | None) -> None:
 
 
 def follow(course: Any) -> None:
-    """End this process when the course has ended, be it killed."""
+    """End this process when the course has ended, even if it was killed."""
     course.join()
     os._exit(1)
 
 
 class Started:
-    """A forked process with the manners of subprocess.Popen, as far as jupyter_client asks for them."""
+    """A forked process that behaves like subprocess.Popen, as far as jupyter_client needs it."""
 
     stdin = stdout = stderr = None
 

@@ -41,11 +41,13 @@ def cross_entropy(logits: Tensor, label: Tensor, *, weight: Tensor | None = None
         L_i = - w_(label_i) sum_c y_ic log softmax(logits_i)_c,   y = (1 - smoothing) onehot + smoothing / C
 
     Label smoothing: Szegedy et al. 2016, as in the "bag of tricks" of Luo et al. 2019. The weight is that of the
-    sample's own class also under smoothing, where torch weighs each class of the sum by itself.
+    sample's own class, also under smoothing; torch weighs each class of the sum by itself.
 
     Args:
-        logits: (B, C). label: (B,) int64, -1 for missing. weight: (C,) factor of the samples of each class, or
-            None, 1 for all. smoothing: share given to all classes, 0 to 1.
+        logits: (B, C).
+        label: (B,) int64, -1 for missing.
+        weight: (C,) factor of the samples of each class; None: 1 for all.
+        smoothing: share given to all classes, 0 to 1.
     Returns:
         (B,) in nats, 0 where the label is missing.
     """
@@ -69,8 +71,10 @@ def focal(logits: Tensor, label: Tensor, *, gamma: float = 2.0, weight: Tensor |
     `cross_entropy`. Both factors come from log p, so that logits of any size neither overflow nor cancel.
 
     Args:
-        logits: (B, C). label: (B,) int64, -1 for missing. gamma: 0 or more, without a unit. weight: (C,) or None,
-            as in `cross_entropy`.
+        logits: (B, C).
+        label: (B,) int64, -1 for missing.
+        gamma: 0 or more, without a unit.
+        weight: (C,) or None, as in `cross_entropy`.
     Returns:
         (B,) in nats, 0 where the label is missing.
     """
@@ -81,7 +85,7 @@ def focal(logits: Tensor, label: Tensor, *, gamma: float = 2.0, weight: Tensor |
 
 
 def adjust(logits: Tensor, weight: Tensor, tau: float = 1.0) -> Tensor:
-    """Logits as the loss of a training sees them, lower for rare classes by the logarithm of their weight.
+    """Lower the logits of rare classes by the logarithm of their weight, for the loss of a training to see.
 
         f_c - tau log w_c = f_c + tau log prior_c + const.
 
@@ -91,8 +95,9 @@ def adjust(logits: Tensor, weight: Tensor, tau: float = 1.0) -> Tensor:
     margin of rare classes.
 
     Args:
-        logits: (B, C). weight: (C,), inverse frequencies up to a factor; 0, a class that never occurs, counts as
-            the commonest. tau: strength, 0 for none.
+        logits: (B, C).
+        weight: (C,), inverse frequencies up to a factor. A 0, for a class that never occurs, counts as the commonest.
+        tau: strength, 0 for none.
     """
     commonest = torch.where(weight > 0, weight, weight.max()).min()
     known = torch.where(weight > 0, weight, commonest).clamp(min=1e-12)  # none at all: a task that is never asked
@@ -110,8 +115,9 @@ def class_weights(
     give the number of its classes that occur, so a weighted loss is larger than a plain one by about that factor.
 
     Args:
-        counts: training images of each class of each task, as `data.class_counts` gives them. tasks: their names.
-        absent: weight of a class that never occurs, or None, an error. No training image is multiplied by it, an
+        counts: training images of each class of each task, as `data.class_counts` gives them.
+        tasks: the T tasks, named in the error.
+        absent: weight of a class that never occurs; None makes it an error. No training image is multiplied by it, an
             image of another fold is. The logit of the class still stands in the denominator of every softmax, so
             training pushes it down.
     Returns:
@@ -150,8 +156,11 @@ def task_losses(
     mean is divided by N_t and not, as torch does, by the sum of the weights, which would undo part of them.
 
     Args:
-        logits: T tensors (B, C_t). labels: (B, T) int64, -1 for missing. kind: one of `KINDS`. weights: T tensors
-            (C_t,) for "weighted" and "alpha_focal", as from `class_weights`; the others do not read them.
+        logits: T tensors (B, C_t).
+        labels: (B, T) int64, -1 for missing.
+        kind: one of `KINDS`.
+        weights: T tensors (C_t,) for "weighted" and "alpha_focal", as from `class_weights`; the others do not read
+            them.
         gamma: of the two focal ones.
     Returns:
         (T,) in nats; 0, with a gradient of 0, for a task without a known label in the batch.
@@ -178,7 +187,8 @@ def sigmoid_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     each known answer weighs the same wherever it stands.
 
     Args:
-        logits: (B, A). target: (B, A), 1 yes, 0 no, -1 missing.
+        logits: (B, A).
+        target: (B, A), 1 yes, 0 no, -1 missing.
     Returns:
         (B,) in nats, 0 where nothing is known.
     """
@@ -188,13 +198,14 @@ def sigmoid_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def part_presence(logits: Tensor, parts: Tensor) -> Tensor:
-    """Which parts of a body stand at each place of a map: binary cross-entropy, averaged over places, a sum over parts.
+    """Binary cross-entropy of which body parts stand at each place of a map: mean over places, sum over parts.
 
-    A part stands at a place when it covers 3 % of the place's cell. In a part that n_p of the batch's n places show,
+    A part stands at a place when it covers 3 % of the place's cell. Where n_p of the batch's n places show a part, its
     yes weighs sqrt(n / n_p), between 1.4 and 22: a bag is at few places.
 
     Args:
-        logits: (B, P, h, w), a map for each part. parts: (B, H, W), the part of each pixel, numbers below P.
+        logits: (B, P, h, w), a map for each part.
+        parts: (B, H, W), the part of each pixel, numbers below P.
     Returns:
         (B,) in nats.
     """
@@ -212,10 +223,11 @@ def uncertain(loss: Tensor, log_variance: Tensor) -> Tensor:
         L_i / sigma_i^2 + log sigma_i = exp(-s_i) L_i + s_i / 2,   s_i = log sigma_i^2, learnt
 
     Kendall et al. 2018; paper 002, equation 6. For a fixed L_i the lowest value is at sigma_i^2 = 2 L_i: there the
-    gradient of every task is that of 1/2 log L_i, however large L_i is. It may be negative.
+    gradient of every task is that of 1/2 log L_i, however large L_i is. The value may be negative.
 
     Args:
-        loss: (n,) 0 or more. log_variance: (n,) s_i.
+        loss: (n,) 0 or more.
+        log_variance: (n,) s_i.
     Returns:
         (n,).
     """
@@ -230,10 +242,11 @@ def pairwise_distance(embedding: Tensor, *, distance: str = "euclidean") -> Tens
 
         euclidean |f_i - f_j|    sqeuclidean |f_i - f_j|^2    cosine 1 - cos(f_i, f_j) = 1/2 |u_i - u_j|^2, u = f / |f|
 
-    By differences and not by a matrix product: nothing cancels, and mixed precision does not round it.
+    Uses differences, not a matrix product: nothing cancels, and mixed precision does not round it.
 
     Args:
-        embedding: (B, D). distance: one of `DISTANCES`.
+        embedding: (B, D).
+        distance: one of `DISTANCES`.
     Returns:
         (B, B); cosine from 0 to 2, the others in units of the embedding or their square.
     """
@@ -255,12 +268,13 @@ def _pairs(label: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def hardest_pairs(embedding: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    """The farthest image of the same person and the nearest of another, for every anchor.
+    """Find the farthest image of the same person and the nearest of another, for every anchor.
 
-    Masked with infinity rather than reshaped, so that people may be unequally frequent in the batch.
+    Masks with infinity rather than reshaping, so that people may have unequal numbers of images in the batch.
 
     Args:
-        embedding: (B, D). label: (B,) int64.
+        embedding: (B, D).
+        label: (B,) int64.
     Returns:
         hardest positive distance (B,), -inf without a positive; hardest negative (B,), +inf without a negative.
     """
@@ -278,7 +292,9 @@ def batch_hard_triplet(embedding: Tensor, label: Tensor, *, margin: float | None
     Hermans et al. 2017, equations 5 and 6. The soft form is a softplus, which does not overflow.
 
     Args:
-        embedding: (B, D). label: (B,) int64. margin: in units of the distance, or None.
+        embedding: (B, D).
+        label: (B,) int64.
+        margin: in units of the distance; None: the soft margin.
     Returns:
         (B,); 0 for an anchor that has no positive or no negative in the batch.
     """
@@ -340,7 +356,7 @@ def batch_triplets(
 
 
 def count_triplets(label: Tensor, mining: str = "hard") -> Tensor:
-    """How many triplets `batch_triplets` makes of a batch, a number of no dimension.
+    """Count the triplets that `batch_triplets` makes of a batch, a number of no dimension.
 
     Args:
         label: (B,) int64.
@@ -360,7 +376,10 @@ def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, *, margin: float
     Schroff et al. 2015, as in the two-stage paper (001, section 3.2.1).
 
     Args:
-        anchor, positive, negative: (B, D). margin: in units of the squared distance.
+        anchor: (B, D).
+        positive: (B, D), the same person as each anchor.
+        negative: (B, D), another person than each anchor.
+        margin: in units of the squared distance.
     Returns:
         (B,).
     """
@@ -381,12 +400,13 @@ def half_gaps(centres: Tensor, people: Tensor | None = None) -> Tensor:
 
         d_p = 1/2 min_(j != p) |c_p - c_j|
 
-    Paper 004, section 3. A person who is alone has no neighbour to be kept off: the radius is +inf, nothing lies
-    outside it, and `compact` costs nothing.
+    Paper 004, section 3. A person who is alone has no neighbour: the radius is +inf, nothing lies outside it, and
+    `compact` costs nothing.
 
     Args:
-        centres: (C, D). people: (B,) int64, whose radius is wanted; None: all. A batch asks for its own people,
-            since all pairs of 751 people take some 20 times as long.
+        centres: (C, D).
+        people: (B,) int64, whose radius is wanted; None: all. A batch asks for its own people, since all pairs of 751
+            people take some 20 times as long.
     Returns:
         (C,) or (B,), without a gradient, in units of the code.
     """
@@ -398,15 +418,17 @@ def half_gaps(centres: Tensor, people: Tensor | None = None) -> Tensor:
 
 
 def compact(code: Tensor, label: Tensor, centres: Tensor, radius: Tensor | None = None) -> Tensor:
-    """Compact loss: what lies outside the ball around its own person's centre is drawn towards the centre.
+    """Compact loss: draws codes that lie outside the ball around their own person's centre towards the centre.
 
         L_i = 1/2 max(0, |I_i - c_p|^2 - d_p^2),   p = label_i
 
     Paper 004, equation 2. The centres carry no gradient.
 
     Args:
-        code: (B, D). label: (B,) int64, row of the centres, -1 for missing. centres: (C, D). radius: (C,) d_p of
-            every person; None: `half_gaps` of the centres.
+        code: (B, D).
+        label: (B,) int64, row of the centres, -1 for missing.
+        centres: (C, D).
+        radius: (C,) d_p of every person; None: `half_gaps` of the centres.
     Returns:
         (B,) in units of the squared code, 0 where the label is missing.
     """
@@ -424,15 +446,17 @@ def scatter(code: Tensor, label: Tensor, centres: Tensor) -> Tensor:
             = 1/2 (C |I_i - m|^2 + sum_j |c_j - m|^2 - |I_i - c_p|^2),   m = mean of the centres
 
     Paper 004, equation 3. The second line is what is computed: no (B, C, D), no matrix product. It also shows what
-    the loss can see: the other people only as their mean, from which a code is pushed, and never a near neighbour.
+    the loss sees of other people: only their mean, from which a code is pushed, and never a near neighbour.
 
     Nothing bounds it. The total L_SR + beta L_CL - gamma L_SL has no minimum: codes and centres twice as large have
     a scatter four times as large, and the balls of the compact loss grow with them. Even centres that stand still
-    hold a code only while beta > (C - 1) gamma, with the paper's weights up to 50 people (it trains on 57). What
-    holds it in practice is a small gamma, few and small steps, and weight decay: watch the length of the codes.
+    hold a code only while beta > (C - 1) gamma: with the paper's weights, up to 50 people (it trains on 57). What
+    holds it in practice is a small gamma, few and small steps, and weight decay. Watch the length of the codes.
 
     Args:
-        code: (B, D). label: (B,) int64, row of the centres, -1 for missing. centres: (C, D), without a gradient.
+        code: (B, D).
+        label: (B,) int64, row of the centres, -1 for missing.
+        centres: (C, D), without a gradient.
     Returns:
         (B,) in units of the squared code, 0 where the label is missing and for a person who is alone.
     """

@@ -45,6 +45,7 @@ def average_precision(places: np.ndarray, ap: str = "precision") -> float:
 
     Args:
         places: (M,) ascending places r_k of the matches, 1 = first, M >= 1.
+        ap: "precision" or "trapezoid".
     """
     hits = np.arange(1, len(places) + 1)
     precision = hits / places
@@ -145,22 +146,27 @@ def evaluate(
     gallery_ids: Any = None,
     max_rank: int = 50,
 ) -> Scores:
-    """CMC, mAP and mINP of descriptors over the whole gallery, in bounded memory.
+    """Measure CMC, mAP and mINP of descriptors over the whole gallery, in bounded memory.
 
-    Small problems (up to 2^28 multiply-adds) are measured in float64, larger ones in float32 by matrix products; a
-    distance is the same to about 1e-6 of the descriptors' spread either way.
+    Small problems (up to 2^28 multiply-adds) are measured in float64, larger ones in float32 by matrix products. Both
+    give the same distance to about 1e-6 of the descriptors' spread.
 
-    Junk (gallery pid -1) is never counted; distractors (a pid no query has, 0 in Market-1501) stay in the gallery
+    Junk (gallery pid -1) is never counted. Distractors (a pid no query has, 0 in Market-1501) stay in the gallery
     and never match. Equal distances keep the gallery's order.
 
     Args:
-        query: (Q, D); gallery: (G, D); numpy or torch, any device, any float type.
-        query_pids, query_camids: (Q,) integers; gallery_pids, gallery_camids: (G,) integers.
+        query: (Q, D), numpy or torch, any device, any float type.
+        gallery: (G, D), numpy or torch, any device, any float type.
+        query_pids: (Q,) integers, the person of each query.
+        gallery_pids: (G,) integers, the person of each gallery image.
+        query_camids: (Q,) integers, the camera of each query, for "market1501".
+        gallery_camids: (G,) integers, the camera of each gallery image, for "market1501".
         metric: "euclidean", "sqeuclidean" or "cosine".
-        rule: "market1501" leaves out the same person from the same camera, "same_image" the query's own image,
-            "none" nothing.
+        rule: "market1501" leaves out the same person from the same camera, "same_image" the query's own image, "none"
+            nothing.
         ap: "precision" or "trapezoid", see `average_precision`.
-        query_ids, gallery_ids: a number per image, for "same_image"; not needed where both sets are the same.
+        query_ids: (Q,) integers, a number per image, for "same_image"; not needed where both sets are the same.
+        gallery_ids: (G,) integers, a number per image, for "same_image"; not needed where both sets are the same.
         max_rank: length K of the CMC curve at most.
     Returns:
         Scores in percent.
@@ -219,7 +225,7 @@ def score(
 ) -> Scores:
     """`evaluate` for described images; the rule is the data set's own unless another is given.
 
-    `reranked`: by `search.rerank` with the numbers of its paper.
+    With `reranked`, distances are those of `search.rerank` with the numbers of its paper.
     """
     labels = labels_of(query, gallery) | {"rule": rule or gallery.table.attrs["rule"], "ap": ap}
     if not reranked:
@@ -233,7 +239,7 @@ RERANKED = "reranked_"  # how the columns of re-ranked scores begin
 
 
 def measured_row(query: Features, gallery: Features, metric: str = "euclidean") -> dict[str, float]:
-    """What every measured table holds of a retrieval, in percent: `score` in both forms of AP, as it is and re-ranked.
+    """Score a retrieval as every measured table holds it: percent, in both forms of AP, as it is and re-ranked.
 
     Returns:
         mAP (form "precision"), mAP_trapezoid, rank1, rank5, rank10, rank20; and the same after RERANKED.
@@ -266,9 +272,9 @@ def places_of(parts: Iterable[tuple[slice, np.ndarray]], labels: Labels, rule: s
 
 
 def view_scores(query: Features, gallery: Features, metric: str = "euclidean") -> pd.DataFrame:
-    """Which views are hard: mAP by the orientation of the query (rows) and of the matches that count (columns).
+    """Show which views are hard: mAP by the orientation of the query (rows) and of the matches that count (columns).
 
-    Matches are images from other cameras; one in another orientation than the column's is left out, and every stranger
+    Matches are images from other cameras. A match in another orientation than the column's is left out. Every stranger
     stays, so that all cells are ranked against the same people.
 
     Returns:
@@ -304,8 +310,8 @@ def by_group(scores: Scores, pids: Any, groups: Any, *, resamples: int = 1000, s
     Args:
         scores: what the queries scored, from `evaluate` or `score`.
         pids: (Q,) integers, the person of each query.
-        groups: (Q,) the name of each query's group; None or NaN belongs to none. Of a pandas categorical every
-            category has a row, in its order.
+        groups: (Q,) the name of each query's group; None or NaN belongs to none. Of a pandas categorical every category
+            has a row, in its order.
         resamples: how often people are drawn, at least 1.
         seed: of the draws; the same for every group.
 
@@ -358,7 +364,7 @@ def _band_over_people(total: np.ndarray, sizes: np.ndarray, resamples: int, seed
 
 
 def attribute_scores(labels: np.ndarray, answers: np.ndarray, tasks: Sequence[Task]) -> pd.DataFrame:
-    """How well attributes are answered: one row a task, and the row "global", the mean of the tasks (paper 001).
+    """Score the answers to attributes: one row a task, and the row "global", the mean of the tasks (paper 001).
 
     Accuracy hides what happens to a rare class: "nobody wears a hat" is right for 97 % of Market-1501. So beside it
     stand `commonest`, the accuracy of always giving the commonest answer of these labels; `macro_f1`, the mean of the
@@ -366,8 +372,9 @@ def attribute_scores(labels: np.ndarray, answers: np.ndarray, tasks: Sequence[Ta
     The latter two run over the classes that occur among the labels.
 
     Args:
-        labels, answers: (N, T) class indices; a label of -1 is missing and not counted.
-        tasks: T.
+        labels: (N, T) class indices; a label of -1 is missing and not counted.
+        answers: (N, T) class indices.
+        tasks: the T tasks.
     Returns:
         Columns n (labels), commonest, accuracy, macro_f1, mean_accuracy, all but n in percent, indexed by task; NaN
         for a task without any label, which the mean leaves out.
@@ -392,16 +399,16 @@ def attribute_scores(labels: np.ndarray, answers: np.ndarray, tasks: Sequence[Ta
 
 
 def column_scores(labels: np.ndarray, yes: np.ndarray, columns: np.ndarray, tasks: Sequence[Task]) -> pd.DataFrame:
-    """How often yes and no are right (paper 003, Tables 6 and 7): of each task the mean over its columns.
+    """Score yes and no answers (paper 003, Tables 6 and 7): for each task the mean accuracy of its columns.
 
-    A colour of nine is no for most people, so this number is high where few columns say yes: `commonest`, the accuracy
-    of each column's commonest answer, stands beside it.
+    Most people do not wear a given one of nine colours, so the accuracy is high where few columns say yes. Beside it
+    stands `commonest`, the accuracy of always giving each column's commonest answer.
 
     Args:
         labels: (N, A), 1 yes, 0 no, -1 missing and not counted.
         yes: (N, A) bool, the answers.
         columns: (A, 2), the task and class of each column, as `data.binary_columns` gives them.
-        tasks: T.
+        tasks: the T tasks.
     Returns:
         Columns n (labels), commonest, accuracy in percent, indexed by task, and the row "global", the mean of the
         tasks; NaN for a task without any label, which the mean leaves out.
@@ -421,7 +428,9 @@ def class_scores(labels: np.ndarray, answers: np.ndarray, tasks: Sequence[Task])
     """Recall, precision and F1 of every class beside how often it occurs, so that no mean hides a rare one.
 
     Args:
-        labels, answers: (N, T) class indices; a label of -1 is missing and not counted.
+        labels: (N, T) class indices; a label of -1 is missing and not counted.
+        answers: (N, T) class indices.
+        tasks: the T tasks.
     Returns:
         Columns task, class, count (labels), answered (answers), recall, precision, f1 in percent; recall is NaN for a
         class that does not occur, precision for one that is never answered.

@@ -63,18 +63,19 @@ def published(
     dataset: str | None = None,
     metric: str | None = None,
 ) -> pd.DataFrame:
-    """Every number the five papers print in a table, one a row; those of one system, table, data set or metric.
+    """List every number that the five papers print in a table, one a row; the arguments choose among them.
 
     Args:
-        system: which paper, "aanet" for one.
-        table: as the paper calls it, "Table 3".
-        dataset: as the numbers call it, "market1501"; "market1501 validation" are people held out from training.
-        metric: "mAP", "rank1", "accuracy/gender", ...
+        system: which paper, "aanet" for one; None: all.
+        table: as the paper calls it, "Table 3"; None: all.
+        dataset: as the numbers call it, "market1501"; "market1501 validation" are people held out from training. None:
+            all.
+        metric: "mAP", "rank1", "accuracy/gender", ...; None: all.
     Returns:
         system, table, dataset, row, backbone (missing where the paper says none), metric, percent, note (missing but
         where the number is not the printed one, and why), and the paper's title, authors and year.
     Raises:
-        InputError: a name that nothing goes by, with those that would have been found.
+        InputError: an unknown name; the message lists the known ones.
     """
     rows = pd.read_csv(Path(__file__).with_name("published.csv"))
     for column, wanted in {"system": system, "table": table, "dataset": dataset, "metric": metric}.items():

@@ -59,7 +59,10 @@ def save(
     """Write NAME.png and NAME.pdf into a folder; returns the PNG's path. What is added later gets no room of its own.
 
     Args:
-        about: where it comes from, kept in both files as their description.
+        figure: a figure, or axes of it.
+        name: file name, without ending.
+        folder: where the files go; made if absent.
+        about: where the figure comes from, kept in both files as their description.
     """
     home = Path(folder)
     home.mkdir(parents=True, exist_ok=True)
@@ -77,8 +80,8 @@ def save(
 def own_axes(axes: Axes | None, width: float = 4.8, height: float = 3.0) -> Axes:
     """The axes given, or those of a new figure of this size in inches.
 
-    What is at most 5 inches wide goes into a column of 3.3 inches, and its 9 points are 6 there; the rest is printed
-    across a page of 6.9.
+    A figure of at most 5 inches is printed in a column of 3.3 inches, where its 9 points become 6. A wider one is
+    printed across a page of 6.9 inches.
     """
     if axes is not None:
         return axes
@@ -100,6 +103,7 @@ def imbalance(table: pd.DataFrame, *, columns: int = 3, counts: str = "people") 
 
     Args:
         table: `attributes.imbalance`: task, class, count, share in percent.
+        columns: panels side by side.
         counts: what is counted, for the axis label.
     """
     use_style()
@@ -259,8 +263,8 @@ def attribute_examples(said: Answers, truth: np.ndarray, rows: Sequence[int], ta
     Args:
         said: what the network says about N images.
         truth: (N, T) classes, -1 where nobody knows: such answers have a question mark.
-        rows: which of the N.
-        tasks: which of the T.
+        rows: which of the N images.
+        tasks: which of the T tasks.
     """
     use_style()
     lines = -(-len(rows) // 2)
@@ -313,8 +317,13 @@ def retrieved(
     """One query's list in lines of ten, and the distances of its whole gallery below.
 
     Args:
-        query: (H, W, 3). images: the first of the list. titles: of the images. ranking: one row.
-        threshold: images beyond it are faded. known: whether it is known who the query is, so that frames have a sense.
+        query: (H, W, 3), the image asked with.
+        images: the first images of the list, (H, W, 3) each.
+        titles: a title for each image.
+        ranking: one row.
+        threshold: fade the images beyond this distance.
+        title: of the figure.
+        known: whether it is known who the query is; if not, images have no coloured frames.
     """
     use_style()
     lines = max(1, -(-len(images) // 10))
@@ -411,7 +420,11 @@ def confusion(
     """Confusion matrix of one task, each row (a true class) in percent of its images, which stand beside its name.
 
     Args:
-        labels, answers: (N,) class indices; a label of -1 is left out.
+        labels: (N,) class indices; a label of -1 is left out.
+        answers: (N,) class indices.
+        classes: their names.
+        axes: where to draw; None: a new figure.
+        title: of the axes.
     """
     axes = own_axes(axes, 3.4, 3.0)
     known = labels >= 0
@@ -432,10 +445,11 @@ def confusion(
 
 
 def recall_of_rare(tables: Mapping[str, pd.DataFrame], axes: Axes | None = None) -> Axes:
-    """Recall of every class against its share of the labels, a line a system through the means of five ranges.
+    """Recall of every class against its share of the labels; one line a system, through the means of five ranges.
 
     Args:
         tables: by name, `metrics.class_scores`.
+        axes: where to draw; None: a new figure.
     """
     axes = own_axes(axes, 5.5, 3.4)
     for (name, table), colour, marker in zip(tables.items(), PALETTE, MARKERS, strict=False):
@@ -454,10 +468,11 @@ def recall_of_rare(tables: Mapping[str, pd.DataFrame], axes: Axes | None = None)
 
 
 def reliability(tables: Mapping[str, pd.DataFrame], axes: Axes | None = None) -> Axes:
-    """Accuracy against confidence, bin by bin; on the diagonal a network knows how sure it may be.
+    """Accuracy against confidence, bin by bin; on the diagonal a network is as often right as it is sure.
 
     Args:
         tables: by name, columns confidence, accuracy, count of `thresholds.expected_calibration_error`.
+        axes: where to draw; None: a new figure.
     """
     axes = own_axes(axes, 4.2, 3.4)
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
@@ -476,7 +491,11 @@ def table_beside(
     """Measured and published numbers of the same rows and columns: filled bars and hollow diamonds.
 
     Args:
-        measured, published: rows are groups on the axis, columns are colours, percent.
+        measured: percent; rows are groups on the axis, columns are colours.
+        published: percent; the same rows and columns, as far as they are published.
+        axes: where to draw; None: a new figure.
+        xlabel: label of the axis of percent.
+        title: of the axes.
     """
     axes = own_axes(axes, 6.5, 0.8 + 0.16 * measured.size)
     n = measured.shape[1]
@@ -526,6 +545,7 @@ def filter_curve(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
 
     Args:
         table: `thresholds.filter_curve`.
+        axes: where to draw; None: a new figure.
     """
     axes = own_axes(axes, 6.0, 3.2)
     for column, colour, style, label in (
@@ -546,6 +566,7 @@ def shares(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
 
     Args:
         table: columns task, class, share_real, share_here, count_here.
+        axes: where to draw; None: a new figure.
     """
     axes = own_axes(axes, 6.0, 5.4)
     least = 0.1
@@ -587,7 +608,9 @@ def pair_distances(
     """Distances of genuine and impostor pairs, each kind with an area of 1, and thresholds as upright lines.
 
     Args:
+        pairs: genuine and impostor distances.
         marks: by name, thresholds.
+        axes: where to draw; None: a new figure.
         log: logarithmic heights, for the tails.
     """
     axes = own_axes(axes, 6.0, 2.8)
@@ -616,7 +639,8 @@ def error_curves(table: pd.DataFrame, equal: EqualError | None = None, axes: Axe
 
     Args:
         table: columns threshold, far, frr; rates from 0 to 1.
-        equal: `thresholds.eer`.
+        equal: `thresholds.eer`; None: not drawn.
+        axes: where to draw; None: a new figure.
     """
     axes = own_axes(axes, 4.4, 2.8)
     axes.plot(table["threshold"], 100 * table["far"], color=ORANGE, label="FAR")
@@ -639,6 +663,7 @@ def trade_off(
     Args:
         curves: by name, columns far and frr; rates from 0 to 1.
         points: by name, (far, frr) of single thresholds.
+        axes: where to draw; None: a new figure.
     """
     axes = own_axes(axes, 4.8, 3.4)
     rates = {name: 100 * curve[["far", "frr"]][curve["far"] > 0] for name, curve in curves.items()}
@@ -661,10 +686,11 @@ def trade_off(
 
 
 def promises(tables: Mapping[str, pd.DataFrame], axes: Axes | None = None) -> Axes:
-    """False accept rate measured on other people against the one wished for, with bands; kept on the diagonal.
+    """False accept rate on other people, with bands, against the one wished for; on the diagonal the wish is kept.
 
     Args:
         tables: by name, columns wish, far, far_low, far_high; rates from 0 to 1.
+        axes: where to draw; None: a new figure.
     """
     axes = own_axes(axes, 4.6, 3.4)
     for (name, table), colour, marker in zip(tables.items(), PALETTE, "os^D", strict=False):
@@ -688,6 +714,9 @@ def spreads(draws: Mapping[str, np.ndarray], axes: Axes | None = None, *, xlabel
 
     Args:
         draws: by name, (N,) values.
+        axes: where to draw; None: a new figure.
+        xlabel: what the values are.
+        title: of the axes.
     """
     axes = own_axes(axes, 6.4, 0.9 + 0.5 * len(draws))
     rng = np.random.default_rng(0)
@@ -714,6 +743,7 @@ def open_set(
     Args:
         curves: by name, `OpenSet.curve`.
         points: by name, (false_alarm, dir) of single thresholds.
+        axes: where to draw; None: a new figure.
     """
     axes = own_axes(axes, 4.4, 3.0)
     for (name, curve), colour, style in zip(curves.items(), PALETTE, ("-", "--", "-.", ":"), strict=False):
@@ -733,6 +763,7 @@ def alarms(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
 
     Args:
         table: columns far, false_alarm, independent (what it would be if pairs erred by themselves); from 0 to 1.
+        axes: where to draw; None: a new figure.
     """
     axes = own_axes(axes, 4.4, 3.0)
     axes.plot(100 * table["far"], 100 * table["false_alarm"], color=BLUE, label="measured")
@@ -765,13 +796,13 @@ def heats(
     *,
     across: bool = False,
 ) -> Figure:
-    """A row an image: the image, then the same under each heat map (paper 002, Figures 1, 3 and 6).
+    """Draw one row for each image: the image, then the same under each heat map (paper 002, Figures 1, 3 and 6).
 
     Args:
         pictures: N images (H, W, 3) uint8.
         maps: by name, (N, H, W) from 0 to 1: attributes, the merged map, the identity heat map.
         titles: for each image, a word over each map, such as the class it is answered with.
-        across: a column an image instead, for a strip of many images with few maps.
+        across: draw a column an image instead, for a strip of many images with few maps.
     """
     use_style()
     names = ("image", *maps)
@@ -805,7 +836,7 @@ def regions(pictures: Sequence[np.ndarray], borders: Sequence[Sequence[float]]) 
 
     Args:
         pictures: N images (H, W, 3) uint8.
-        borders: for each, the rows between two parts, as shares of the height.
+        borders: for each image, the rows between two parts, as shares of the height.
     """
     use_style()
     height, width = pictures[0].shape[:2]
@@ -824,6 +855,7 @@ def localisation(table: pd.DataFrame, score: str = "energy", axes: Axes | None =
     Args:
         table: `attention.localisation`: task, method, pointing and energy in percent.
         score: "energy" or "pointing".
+        axes: where to draw; None: a new figure.
     """
     tasks, methods = list(dict.fromkeys(table["task"])), list(dict.fromkeys(table["method"]))
     axes = own_axes(axes, 5.6, 0.8 + 0.35 * len(tasks))
@@ -851,6 +883,7 @@ def verdicts(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
 
     Args:
         table: `claims.check`.
+        axes: where to draw; None: a new figure.
     """
     table = table[table["n"] > 1].reset_index(drop=True)
     axes = own_axes(axes, 8, 1.1 + 0.24 * len(table))

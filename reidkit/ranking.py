@@ -39,16 +39,17 @@ def chosen(value: str, names: Sequence[str], what: str) -> str:
 
 
 def pieces(rows: int, row_bytes: int, limit: int | None = None) -> Iterator[slice]:
-    """Slices of some rows that take at most `limit` bytes each (CHUNK_BYTES by default), one row at least."""
+    """Cut rows into slices of at most `limit` bytes each (CHUNK_BYTES by default), but of at least one row."""
     step = max(1, (limit or CHUNK_BYTES) // max(1, row_bytes))
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
 
 
 def as_matrix(features: Any, what: str, *, read: bool = True) -> Tensor:
-    """Descriptors (N, D), numpy or torch, as a finite tensor of the type and on the device it is, not copied.
+    """Check descriptors (N, D), numpy or torch, and give them as a tensor of the same type and device, not copied.
 
-    Raises InputError unless it is a two-dimensional array of finite numbers; without `read` only its shape is seen.
+    Raises InputError unless they are a two-dimensional array of finite numbers. Without `read` only the shape is
+    checked.
     """
     try:
         with warnings.catch_warnings():  # a memory map that may not be written to: nothing here writes
@@ -73,7 +74,7 @@ def as_features(features: Any, what: str) -> Tensor:
 
 
 def require_finite(tensor: Tensor, what: str) -> None:
-    """InputError if any row (N, D) holds NaN or infinity; a piece at a time, for isfinite() alone would copy it all."""
+    """Raise InputError if any row (N, D) holds NaN or infinity. Works by pieces: isfinite() would copy everything."""
     bad = []
     for rows in pieces(len(tensor), tensor.shape[1] * 8, CHUNK_BYTES // 4):
         part = tensor[rows]
@@ -142,12 +143,17 @@ def differences(gallery: Tensor, metric: str) -> Fill:
 def products(query: Tensor, gallery: Tensor, metric: str, only_order: bool = False) -> Fill:
     """Distances to a gallery (G, D) in float32 by matrix products, without a copy of a float32 gallery.
 
-    With c, the mean of some queries, |q - g|^2 = |g - c|^2 - 2 (q - c).g + [|q - c|^2 + 2 (q - c).c]: distances do not
-    depend on the origin, and from there the products cancel less. The last term is one number a query.
+    Distances do not depend on the origin, and from c, the mean of some queries, the products cancel less:
+
+        |q - g|^2 = |g - c|^2 - 2 (q - c).g + [|q - c|^2 + 2 (q - c).c]
+
+    The last term is one number a query.
 
     Args:
-        query: (Q, D), only the mean of the first is used.
-        only_order: leave out what does not change the order of the gallery: the last term, the root.
+        query: (Q, D). The mean of its first 1024 rows is the origin; nothing else of it is used.
+        gallery: (G, D), on the same device.
+        metric: one of `METRICS`.
+        only_order: leave out what does not change the order of the gallery: the last term and the root.
     """
     centre = torch.zeros_like(query[0], dtype=torch.float32) if metric == "cosine" else query[:1024].float().mean(0)
     own = torch.empty(len(gallery), device=gallery.device)  # what depends on the gallery alone
@@ -190,15 +196,17 @@ def is_small(query: Tensor, gallery: Tensor) -> bool:
 
 
 def pairwise(query: Tensor, gallery: Tensor, metric: str = "euclidean", exact: bool | None = None) -> Tensor:
-    """Distances between every query and every gallery descriptor.
+    """Measure the distance of every query to every gallery descriptor.
 
     euclidean    sqrt(sum_d (q_d - g_d)^2)
     sqeuclidean  sum_d (q_d - g_d)^2
     cosine       1 - q.g / (|q| |g|), from 0 (same direction) to 2
 
     Args:
-        query: (Q, D). gallery: (G, D), same device.
-        exact: differences in float64 instead of products in float32; by default for small problems only.
+        query: (Q, D).
+        gallery: (G, D), on the same device.
+        metric: one of `METRICS`.
+        exact: take differences in float64 instead of products in float32; None: for small problems only.
     Returns:
         (Q, G), float64 if exact, else float32.
     """
@@ -211,14 +219,17 @@ def pairwise(query: Tensor, gallery: Tensor, metric: str = "euclidean", exact: b
 
 
 def blocks(query: Tensor, gallery: Tensor, metric: str, only_order: bool = False) -> Iterator[tuple[slice, np.ndarray]]:
-    """Distances a block of queries at a time, so that memory does not grow with Q.
+    """Measure distances a block of queries at a time, so that memory does not grow with Q.
 
-    A block takes BLOCK_BYTES, or an eighth of the gallery's own memory (D / 8 queries) where that is more: with fewer
+    A block takes BLOCK_BYTES, or an eighth of the gallery's own memory (D / 8 queries) where that is more. With fewer
     queries at a time, reading the gallery would take longer than multiplying it.
 
     Args:
-        only_order: values in the order of the distances are enough, see `products`, and the memory of a block may be
-            used again for the next.
+        query: (Q, D).
+        gallery: (G, D), on the same device.
+        metric: one of `METRICS`.
+        only_order: give any values in the order of the distances, see `products`. The next block may then reuse the
+            memory.
     Yields:
         (rows, distance): the slice of queries and their distances (rows, G) on the CPU.
     """
@@ -237,7 +248,7 @@ def blocks(query: Tensor, gallery: Tensor, metric: str, only_order: bool = False
 
 
 def equal_to(values: np.ndarray | None, among: np.ndarray | None) -> list[np.ndarray]:
-    """For each of the values (N,) the places in `among` (M,) that hold the same, ascending; in N + M memory."""
+    """Find, for each of the values (N,), the places in `among` (M,) that hold the same, ascending; in N + M memory."""
     assert values is not None and among is not None
     order = np.argsort(among, kind="stable")
     start, stop = (np.searchsorted(among, values, side, sorter=order) for side in ("left", "right"))
@@ -372,14 +383,20 @@ def rank(
     gallery_ids: Any = None,
     top: int | None = None,
 ) -> Ranking:
-    """The gallery sorted by distance for every query; equal distances keep the gallery's own order.
+    """Sort the gallery by distance for every query; equal distances keep the gallery's own order.
 
     Args:
-        query: (Q, D); gallery: (G, D); numpy or torch on any device.
-        query_pids, query_camids: (Q,) integers; gallery_pids, gallery_camids: (G,).
-        rule: what is left out, see `Labels.keep`.
-        query_ids, gallery_ids: a number per image, for the rule `same_image`.
-        top: keep only the first so many places (all by default).
+        query: (Q, D), numpy or torch, on any device.
+        gallery: (G, D), numpy or torch, on any device.
+        query_pids: (Q,) integers, the person of each query.
+        gallery_pids: (G,) integers, the person of each gallery image.
+        query_camids: (Q,) integers, the camera of each query, for the rule "market1501".
+        gallery_camids: (G,) integers, the camera of each gallery image, for the rule "market1501".
+        metric: one of `METRICS`.
+        rule: which gallery images are left out, see `Labels.keep`.
+        query_ids: (Q,) integers, a number per image, for the rule "same_image".
+        gallery_ids: (G,) integers, a number per image, for the rule "same_image".
+        top: keep only this many first places; None: all.
     Raises:
         InputError: shapes that do not fit, values that are not finite, a rule without what it needs.
     """
@@ -519,14 +536,16 @@ def rank_of_matches(distance: np.ndarray, keep: np.ndarray, match: np.ndarray) -
 
 
 def places_of_matches(distance: np.ndarray, match: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """Places (1 = first) of the matches of ONE query, ascending; all that any metric needs.
+    """Find the places (1 = first) of the matches of ONE query, ascending: all that any metric needs.
 
-    A match stands behind everything closer and behind equally far images of a smaller index, so its place is a count,
+    A match stands behind everything closer, and behind equally far images of a smaller index. So its place is a count,
     less what is left out. Numpy sorts bare values about as fast as it counts a row sixteen times, which is what a
-    query of Market-1501 would need; sorting places as well takes thirty times as long.
+    query of Market-1501 would need. Sorting places as well takes thirty times as long.
 
     Args:
-        distance: (G,). match: (M,) places in the gallery that match and stay. out: (L,) places left out.
+        distance: (G,) distances of the query to the gallery.
+        match: (M,) places in the gallery that match and stay.
+        out: (L,) places in the gallery that are left out.
     Returns:
         (M,) int64.
     """

@@ -43,9 +43,10 @@ def draw(runs: Sequence[Path], measured: Path, folder: Path) -> Iterator[str]:
     """Draw data sets, runs and tables into sub-folders of `folder`; yields a line each.
 
     Args:
-        runs: finished runs; their data sets are described too. One that cannot be read, or whose data have gone, is
+        runs: finished runs; their data sets are described too. A run that cannot be read, or whose data have gone, is
             named and left out.
         measured: the folder with the measured tables.
+        folder: where the sub-folders go.
     Raises:
         InputError: no run that could be drawn.
     """

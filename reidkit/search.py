@@ -51,32 +51,35 @@ Exact = Callable[[np.ndarray, np.ndarray], np.ndarray]  # rows (P,), columns (P,
 
 
 def rounding(dimension: int) -> float:
-    """How far a float32 product of vectors may be off, as a share of the product of their lengths.
+    """Bound the error of a float32 product of vectors, as a share of the product of their lengths.
 
-    D u is never exceeded, with u = 2^-24; six times sqrt(D) u in practice neither, as rounding errors do not conspire
-    (Higham & Mary, A new approach to probabilistic rounding error analysis, 2019). A few u more are for the rounding
-    of the vectors themselves.
+    With u = 2^-24, the error never exceeds D u. In practice it does not exceed 6 sqrt(D) u either, as rounding errors
+    do not conspire (Higham & Mary, A new approach to probabilistic rounding error analysis, 2019). A few u more cover
+    the rounding of the vectors themselves.
     """
     return (min(dimension, 6 * dimension**0.5) + 8) * 2**-24
 
 
 def error(value: np.ndarray, length: np.ndarray, longest: float, dimension: int) -> np.ndarray:
-    """How far squared distances |x|^2 + |y|^2 - 2 x.y in float32 may be off, however long a single y is.
+    """Bound the error of squared distances |x|^2 + |y|^2 - 2 x.y in float32, however long a single y is.
 
-    Off by u (|x| + |y|)^2 with u = `rounding`. Either |y| <= 2 |x|, then that is at most 9 u |x|^2; or y is so far away
-    that it is at most 9 u |x - y|^2. Ten for nine, as the true distance is not known either.
+    The error is at most u (|x| + |y|)^2 with u = `rounding`. If |y| <= 2 |x|, that is at most 9 u |x|^2. Otherwise y
+    is so far away that it is at most 9 u |x - y|^2. Ten stands for nine, as the true distance is not known either.
 
     Args:
-        value: (P,) squared distances. length: (P,) |x|. longest: the longest |y|.
+        value: (P,) squared distances.
+        length: (P,) lengths |x|.
+        longest: the longest |y|.
+        dimension: D of the descriptors.
     """
     return rounding(dimension) * np.minimum((length + longest) ** 2, 10 * np.maximum(length**2, value))
 
 
 class Candidates:
-    """Whoever may be among the K nearest of R rows, when squared distances come in tiles and with a known error.
+    """Keeps whoever may be among the K nearest of R rows. Squared distances come in tiles, with a known error.
 
     Fast values d' are within e of the true d (`error`). The K-th smallest d' + e so far is a bound of the K-th smallest
-    d, so whoever has d' - e above it is out. What stays is measured exactly: so neither the size of the tiles nor the
+    d, so whoever has d' - e above it is out. What stays is measured exactly. So neither the size of the tiles nor the
     machine changes who is nearest.
     """
 
@@ -95,7 +98,9 @@ class Candidates:
         """Take the candidates out of a tile.
 
         Args:
-            tile: d'. longest: the longest descriptor of its columns. first: column of the first one in the tile.
+            tile: squared distances d' of the R rows to some columns.
+            longest: the length of the longest descriptor among these columns.
+            first: the number of the first of these columns.
             rows: the dimension of the tile that holds the R rows; the other one holds columns.
         """
         size = tile.shape[1 - rows]
@@ -151,7 +156,7 @@ class Candidates:
 def nearest_of(
     row: np.ndarray, column: np.ndarray, distance: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of pairs (P,) the K of smallest distance in each row, by row, then distance, then column."""
+    """Keep the K pairs of smallest distance in each row, of pairs (P,); sort by row, then distance, then column."""
     order = np.lexsort((column, distance, row))
     row, column, distance = row[order], column[order], distance[order]
     first = np.searchsorted(row, row)  # where its row begins
@@ -178,10 +183,10 @@ def gather(parts: Sequence[Tensor], index: np.ndarray) -> Tensor:
 
 
 def exactly(rows: Sequence[Tensor], columns: Sequence[Tensor], metric: str) -> Exact:
-    """How to measure pairs of descriptors in float64; both sides may come in parts.
+    """Make the function that measures pairs of descriptors in float64; both sides may come in parts.
 
-    Few pairs are gathered one by one. Where rows ask for much the same columns, as when a network gives everybody the
-    same descriptor, each column is gathered once, and measured once for all that are equal to it.
+    Few pairs are gathered one by one. Rows may ask for much the same columns, as when a network gives everybody the
+    same descriptor. Then each column is gathered once, and measured once for all that are equal to it.
     """
     wide = rows[0].shape[1] * 8
 
@@ -227,15 +232,18 @@ def search(
     chunk: int | None = None,
     progress: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The K nearest gallery images of every query, exactly; the gallery is read once, a chunk at a time.
+    """Find the K nearest gallery images of every query, exactly; read the gallery once, a chunk at a time.
 
-    Products in float32 find who may be among them, differences in float64 decide (`Candidates`): neither the chunk nor
-    the number of queries changes an answer, and equally far images come in the gallery's order.
+    Products in float32 find who may be among them, and differences in float64 decide (`Candidates`). So neither the
+    chunk nor the number of queries changes an answer. Equally far images come in the gallery's order.
 
     Args:
-        query: (Q, D), numpy or torch, any device. gallery: (G, D), numpy or torch; a memory map (`np.load(path,
-            mmap_mode="r")`) may be larger than the memory.
-        chunk: gallery images at a time; by default what fits a processor's cache.
+        query: (Q, D), numpy or torch, on any device.
+        gallery: (G, D), numpy or torch. A memory map (`np.load(path, mmap_mode="r")`) may be larger than the memory.
+        k: how many images to find for each query.
+        metric: one of `ranking.METRICS`.
+        chunk: gallery images at a time; None: what fits a processor's cache.
+        progress: show a bar on stderr.
     Returns:
         distance (Q, K) float64 and index (Q, K) int64, nearest first, K = min(k, G).
     Raises:
@@ -310,7 +318,7 @@ class Cost:
 
 
 def rerank_cost(n_query: int, n_gallery: int, dimension: int, k1: int = 20, device: str = "cpu") -> Cost:
-    """Time and memory of `rerank`, to a factor of two; how fast this machine multiplies is measured in a moment."""
+    """Estimate time and memory of `rerank`, to a factor of two; first measures briefly how fast the machine is."""
     n = n_query + n_gallery
     x = torch.ones(1024, dimension, device=device)
     seconds = []
@@ -348,16 +356,18 @@ def rerank(
         J(i, j)  = 1 - sum_l min(V_il, V_jl) / sum_l max(V_il, V_jl)            Jaccard distance (eq. 10)
         distance = (1 - lambda) J(i, j) + lambda d_ij                           (eq. 12)
 
-    Only the nearest and what they share is kept, in sparse matrices: memory grows with Q G, the answer, and with N,
+    Sparse matrices keep only the nearest and what they share. So memory grows with N and with Q G, the answer, but
     not with N^2. Who is nearest is decided exactly (`Candidates`), equally far images by index, queries first.
-    `rerank_cost` tells time and memory beforehand.
+    `rerank_cost` estimates time and memory beforehand.
 
     Args:
-        query: (Q, D), numpy or torch, any device. gallery: (G, D).
-        k1: neighbours that may be reciprocal. k2: neighbours to take the mean over, 1 for none.
-        lambda_value: weight of the original distance, 0 to 1; with 1 the order is the original one.
+        query: (Q, D), numpy or torch, on any device.
+        gallery: (G, D), numpy or torch.
+        k1: neighbours that may be reciprocal.
+        k2: neighbours to take the mean over; 1 for none.
+        lambda_value: weight of the original distance, from 0 to 1; with 1 the order is the original one.
         metric: "euclidean" or "sqeuclidean" (the same here), or "cosine", the same of unit vectors.
-        progress: show a bar with the cost on stderr; by default from LARGE images on.
+        progress: show a bar with the cost on stderr; None: from LARGE images on.
     Returns:
         (Q, G), an array if `query` was one, else a tensor on its device; float32, or float64 where the problem is so
         small that `ranking.pairwise` measures it in float64.
@@ -416,11 +426,16 @@ class Neighbours:
 def neighbours(
     joint: Tensor, parts: Sequence[Tensor], metric: str, k1: int, k2: int, distance: Tensor, bar: tqdm
 ) -> Neighbours:
-    """The nearest images of each of N, from products of one half of all pairs: the other half is the same.
+    """Find the nearest images of each of N images. Multiplies one half of all pairs, as the other half is the same.
 
     Args:
-        joint: (N, D) as `centred` makes it. parts: queries and gallery as they came, for the exact distances.
-        distance: (Q, G), squared distances of queries and gallery are written into it.
+        joint: (N, D), as `centred` makes it.
+        parts: queries and gallery as they came, for the exact distances.
+        metric: one of `ranking.METRICS`.
+        k1: as for `rerank`.
+        k2: as for `rerank`.
+        distance: (Q, G), into which the squared distances of queries and gallery are written.
+        bar: a progress bar, moved on by 1 in all.
     """
     n, n_query = len(joint), len(parts[0])
     counts = sorted({min(round(k1 / 2) + 1, n), min(k1 + 1, n), min(k2, n)})
@@ -475,11 +490,16 @@ def nearest_sets(
     counts: list[int],
     exact: Exact,
 ) -> np.ndarray:
-    """For each row the nearest so many, for several counts; measured exactly only where a set's edge is in doubt.
+    """Find the nearest so many of each row, for several counts; measure exactly only where a set's edge is in doubt.
 
     Args:
-        row, column: (P,) pairs, among them all that can be meant. value: (P,) squared distances with an `error`.
-        length: (N,) of the descriptors, of so many dimensions. counts: ascending.
+        row: (P,) the first image of each pair, numbers below N. The pairs hold all that can be meant.
+        column: (P,) the second image of each pair.
+        value: (P,) squared distances, off by an `error` at most.
+        length: (N,) lengths of the descriptors.
+        dimension: D of the descriptors.
+        counts: how many nearest images each set has, ascending.
+        exact: measures pairs in float64, see `exactly`.
     Returns:
         (N, K) columns, K the last count: those of each count come before the others.
     """
@@ -543,7 +563,10 @@ def blend(distance: Tensor, farthest: np.ndarray, weights: sparse.csr_array, lam
     """Turn squared distances (Q, G) in place into (1 - lambda) J + lambda d, see `rerank`.
 
     Args:
-        farthest: (Q,). weights: V (N, N), queries first.
+        distance: (Q, G) squared distances, overwritten.
+        farthest: (Q,) squared distance of the image that is farthest from each query.
+        weights: V (N, N), queries first.
+        lambda_value: weight of the original distance, from 0 to 1.
     """
     n_query, n_gallery = distance.shape
     scale = torch.from_numpy(lambda_value / np.maximum(farthest, np.finfo(np.float32).tiny)).to(distance)
@@ -612,9 +635,10 @@ class Gallery:
 
     @classmethod
     def create(cls, folder: Path | str, descriptor: Any, table: pd.DataFrame) -> Gallery:
-        """A new gallery.
+        """Make a new gallery.
 
         Args:
+            folder: where it goes; must not exist yet.
             descriptor: (N, D), numpy or torch; written as float32, a piece at a time.
             table: N rows with a column `path`, such as `Features.table`.
         Raises:
@@ -629,7 +653,7 @@ class Gallery:
         return cls(folder)
 
     def append(self, descriptor: Any, table: pd.DataFrame) -> Gallery:
-        """The gallery with more images behind the others, arguments as for `create`; nothing is computed again."""
+        """Add images behind the others, arguments as for `create`; returns the new gallery. Computes nothing again."""
         x = _matching(descriptor, table, self.table["path"])
         require_same_width(x, self.parts[0])
         number = max(int(part.name) for part in self.folder.glob("[0-9]" * 6)) + 1
@@ -705,7 +729,9 @@ class Approximate:
         """Like `search`, but some of the nearest may be missed; `recall` says how many.
 
         Args:
-            query: (Q, D). effort: candidates kept on the way (hnsw), cells looked into (ivf); more finds more, slower.
+            query: (Q, D), numpy or torch.
+            k: how many images to find for each query.
+            effort: candidates kept on the way (hnsw), or cells looked into (ivf). More effort finds more and is slower.
         Returns:
             distance (Q, K) float32 and index (Q, K) int64; infinity and -1 where fewer were found.
         """
@@ -722,7 +748,7 @@ class Approximate:
 
 
 def approximate(gallery: Any, metric: str = "euclidean", kind: str = "hnsw") -> Approximate:
-    """An approximate index over a gallery (G, D) with faiss, an optional package; for a million images and more.
+    """Build an approximate index over a gallery (G, D) with faiss, an optional package; for a million images and more.
 
     hnsw    a graph of near neighbours (Malkov and Yashunin 2018): fast and precise, slow to build, needs the memory of
             the gallery once more

@@ -47,10 +47,11 @@ def build(
 
     Args:
         notebooks: executed lessons, in order.
-        out: its folder; one that is there is replaced once the new one is whole.
+        out: the site's folder. If there is one already, it is replaced once the new one is whole.
         title: of the index.
         closing: Markdown that ends the index.
-        hide: the folder of the course on this machine: paths in what lessons printed begin behind it.
+        hide: the folder of the course on this machine, cut off paths in what lessons printed.
+        say: called with a line when the site is written.
     Returns:
         the path of index.html.
     Raises:
@@ -82,7 +83,7 @@ def build(
 
 
 def page(path: Path, hide: str = "") -> Page:
-    """An executed notebook as HTML, its figures apart, without the folder `hide` in front of paths."""
+    """Turn an executed notebook into HTML, its figures apart, without the folder `hide` in front of paths."""
     notebook = nbformat.read(path, as_version=4)
     heading, question = opening(notebook, path)
     notebook.metadata.pop("widgets", None)  # their state: of no use without a kernel, and megabytes

@@ -62,8 +62,13 @@ def save(
     """Write NAME.csv, NAME.md and NAME.tex; the last two say in a comment where the numbers come from.
 
     Args:
-        about: what that comment says.
-        shown: what the last two hold instead, where a table to read is another than one to compute with.
+        table: goes into the CSV as it is.
+        name: file name, without ending.
+        folder: where the files go; made if absent.
+        about: where the numbers come from, for the comment.
+        caption: stands above the Markdown and LaTeX tables.
+        digits: decimals of real numbers in Markdown and LaTeX.
+        shown: goes into Markdown and LaTeX instead, where a table to read is another than one to compute with.
     Returns:
         the path of the CSV.
     """

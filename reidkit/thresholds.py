@@ -78,10 +78,16 @@ def compare(
     """A comparison of descriptors; the arguments are those of `ranking.rank`.
 
     Args:
-        query: (Q, D); gallery: (G, D); numpy or torch on any device.
-        query_pids, query_camids: (Q,) integers; gallery_pids, gallery_camids: (G,).
-        rule: what is left out, see `Labels.keep`.
-        query_ids, gallery_ids: a number per image, for the rule `same_image`.
+        query: (Q, D), numpy or torch, on any device.
+        gallery: (G, D), numpy or torch, on any device.
+        query_pids: (Q,) integers, the person of each query.
+        gallery_pids: (G,) integers, the person of each gallery image.
+        query_camids: (Q,) integers, the camera of each query, for the rule "market1501".
+        gallery_camids: (G,) integers, the camera of each gallery image, for the rule "market1501".
+        metric: one of `ranking.METRICS`.
+        rule: which gallery images are left out, see `Labels.keep`.
+        query_ids: (Q,) integers, a number per image, for the rule "same_image".
+        gallery_ids: (G,) integers, a number per image, for the rule "same_image".
     Raises:
         InputError: shapes that do not fit, values that are not finite, a rule without what it needs.
     """
@@ -133,8 +139,7 @@ def _slices(table: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
 class Pairs:
     """Distances of pairs of images of one person (genuine) and of two people (impostor), and who they are.
 
-    People are numbered from 0. Pairs of one person depend on each other, so whatever asks how sure a number is draws
-    people, not pairs.
+    People are numbered from 0. Pairs of one person depend on each other, so intervals are made over people, not pairs.
     """
 
     genuine: np.ndarray  # (P,) float64
@@ -145,7 +150,7 @@ class Pairs:
     n_impostor: int  # how many impostor pairs there are in all, N or more
 
     def __post_init__(self) -> None:
-        """Refuses empty sides, with which there is no error rate, and people who do not fit."""
+        """Refuse an empty side, which has no error rate, and people who do not fit the distances."""
         sizes = len(self.genuine_person), len(self.impostor_query), len(self.impostor_gallery)
         if sizes != (len(self.genuine), len(self.impostor), len(self.impostor)):
             raise InputError(
@@ -165,13 +170,14 @@ class Pairs:
 
 
 def pairs(comparison: Comparison, *, limit: int = 5_000_000, seed: int = 0) -> Pairs:
-    """Distances of all pairs that the rule leaves in, each kind in ascending order.
+    """Measure all pairs that the rule leaves in, each kind in ascending order of distance.
 
     Queries of pid -1 show nobody known and give no pairs. Distractors of the gallery (pid 0 that no query has) are
     impostors, and each image counts as a person of its own.
 
     Args:
-        limit: where there are more impostor pairs than this, a uniform sample of this many; `n_impostor` is exact.
+        comparison: queries and gallery, from `compare`.
+        limit: where there are more impostor pairs than this, keep a uniform sample of this many; `n_impostor` is exact.
         seed: of the sample. It does not depend on the size of the blocks.
     Raises:
         InputError: no genuine or no impostor pair; a limit below 1.
@@ -282,16 +288,16 @@ def fit_gaussians(pairs: Pairs) -> Gaussians:
 
 
 def crossing(genuine: Gaussian, impostor: Gaussian) -> float:
-    """The distance at which the genuine density falls below the impostor density.
+    """Find the distance at which the genuine density falls below the impostor density.
 
-    The Bayes threshold for equal priors and equal costs: no other threshold has a smaller sum of both errors under
-    the two Gaussians. With u = x - mean_g and d = mean_i - mean_g it is the root at which the difference of the log
-    densities falls, of
+    This is the Bayes threshold for equal priors and equal costs: no other threshold has a smaller sum of both errors
+    under the two Gaussians. With u = x - mean_g and d = mean_i - mean_g, it is a root of
 
         (s_g^2 - s_i^2) u^2 - 2 s_g^2 d u + s_g^2 (d^2 + 2 s_i^2 ln(s_i / s_g)) = 0
 
-    Equal deviations give the middle of the two means. Of unequal ones the narrow density may lie so deep inside the
-    wide one that the crossing is not between the means.
+    namely the one at which the difference of the log densities falls. Equal deviations give the middle of the two
+    means. With unequal ones, the narrow density may lie so deep inside the wide one that the crossing is not between
+    the means.
 
     Raises:
         InputError: a deviation of 0; genuine distances that are not smaller on average.
@@ -318,7 +324,7 @@ def crossing(genuine: Gaussian, impostor: Gaussian) -> float:
 
 
 def mean_threshold(comparison: Comparison) -> np.ndarray:
-    """Per query the mean of its distances to the gallery images that the rule leaves in (paper 001, 4.2.1).
+    """Average each query's distances to the gallery images that the rule leaves in (paper 001, 4.2.1).
 
     Returns:
         (Q,) float64; NaN, which accepts nothing, where the rule leaves nothing in.
@@ -344,12 +350,13 @@ def as_answers(answers: Any, n: int | None, what: str) -> np.ndarray:
 
 
 def hamming(query_answers: Any, gallery_answers: Any) -> np.ndarray:
-    """Number of tasks in which both images have an answer (0 or more) and the answers differ.
+    """Count the tasks in which both images have an answer (0 or more) and the answers differ.
 
-    One task at a time: nothing of shape (Q, G, T) is made. For a block of queries give its rows.
+    Goes through one task at a time: nothing of shape (Q, G, T) is made. For a block of queries give its rows.
 
     Args:
-        query_answers: (Q, T) integers; gallery_answers: (G, T).
+        query_answers: (Q, T) integers.
+        gallery_answers: (G, T) integers.
     Returns:
         (Q, G) int16.
     """
@@ -388,14 +395,17 @@ def filtered(
     h: int | None = None,
     ap: str = "precision",
 ) -> Filtered:
-    """Scores of the lists after a distance threshold, the attribute filter, both or neither (paper 001, 4.2.1).
+    """Score the lists after a distance threshold, the attribute filter, both or neither (paper 001, 4.2.1).
 
-    The places of AP are those in the list that is left. With neither filter `mAP` is that of `metrics.evaluate`.
+    AP counts places in the list that is left. With neither filter `mAP` is that of `metrics.evaluate`.
     The paper does not say what it divides by; it appears to mean `mAP_returned_only`.
 
     Args:
-        threshold: a gallery image is returned if its distance is at most this: a number, or (Q,) one a query.
-        answers: attribute classes of queries (Q, T) and gallery (G, T), -1 for a hole, see `hamming`.
+        comparison: queries and gallery, from `compare`.
+        threshold: a gallery image is returned if its distance is at most this: a number, or (Q,) one a query; None: no
+            threshold.
+        answers: attribute classes of queries (Q, T) and gallery (G, T), -1 for a hole, see `hamming`; None: no
+            attribute filter.
         h: an image is returned if it differs from the query in at most this many tasks.
         ap: "precision" or "trapezoid", see `metrics.average_precision`.
     Raises:
@@ -419,8 +429,11 @@ def filter_curve(
     """The attribute filter as a trade-off: `filtered` for h = 0..T in one pass.
 
     Args:
-        query_answers: (Q, T) integers, -1 for a hole; gallery_answers: (G, T).
+        comparison: queries and gallery, from `compare`.
+        query_answers: (Q, T) integers, -1 for a hole.
+        gallery_answers: (G, T) integers, -1 for a hole.
         threshold: a distance threshold on top, as in `filtered`.
+        ap: "precision" or "trapezoid", see `metrics.average_precision`.
     Returns:
         T + 1 rows: h, kept and removed (percent of true and false matches), returned (mean number of images),
         "mAP strict" and "mAP returned_only" (percent), n_empty, n_lost (queries).
@@ -561,9 +574,9 @@ def rates_at(pairs: Pairs, threshold: Any) -> tuple[np.ndarray, np.ndarray]:
 def error_rates(pairs: Pairs) -> pd.DataFrame:
     """Both error rates over all thresholds, exact: the steps of the DET curve (and of the ROC curve, 1 - frr).
 
-    Rates change at distances that occur, and only there. A threshold between two rows has the frr of the lower one and
-    a far between theirs: such steps, along which far alone changes, are left out, so that five million impostors can
-    be drawn; `rates_at` gives them.
+    Rates change only at distances that occur. Steps along which far alone changes are left out, so that five million
+    impostors can be drawn. A threshold between two rows has the frr of the lower one and a far between theirs;
+    `rates_at` gives it.
 
     Returns:
         threshold (ascending, the first -inf), far, frr.
@@ -583,8 +596,8 @@ def _thresholds(pairs: Pairs) -> np.ndarray:
 def eer(pairs: Pairs) -> EqualError:
     """The equal error rate: where far, rising, meets frr, falling.
 
-    Steps seldom meet exactly; the rate is read off the straight line between the last step with far < frr and the
-    next one, and the threshold is the one of these two whose larger error is smaller.
+    Steps seldom meet exactly. So the rate is read off the straight line between the last step with far < frr and the
+    next one. The threshold is the one of these two whose larger error is smaller.
     """
     threshold = _thresholds(pairs)
     far, frr = rates_at(pairs, threshold)
@@ -598,15 +611,17 @@ def eer(pairs: Pairs) -> EqualError:
 
 
 def threshold_at(pairs: Pairs, far: float = 0.01, *, resamples: int = 500, seed: int = 0) -> Threshold:
-    """The largest threshold whose false accept rate is at most the wish.
+    """Choose the largest threshold whose false accept rate is at most the wish.
 
     Of all thresholds that accept the same pairs it is the smallest, a distance that occurs. The band is the
     percentile bootstrap over people (`people_drawn`): choose again on other people of the same kind, and 95 % of
     the thresholds lie in it.
 
     Args:
+        pairs: the pairs to choose on.
         far: the wish, above 0 and at most 1.
         resamples: draws of people.
+        seed: of the draws.
     Raises:
         InputError: fewer than 1 / far impostor pairs, which cannot tell such a rate from 0.
     """
@@ -645,14 +660,17 @@ def cost(far: Any, frr: Any, accept: float, reject: float, prior: float) -> Any:
         cost(t) = accept (1 - prior) FAR(t) + reject prior FRR(t)
 
     Args:
-        far, frr: numbers or arrays, from 0 to 1. accept, reject: the price of one false accept, of one false reject.
+        far: false accept rate, a number or an array, from 0 to 1.
+        frr: false reject rate, a number or an array, from 0 to 1.
+        accept: the price of one false accept.
+        reject: the price of one false reject.
         prior: share of genuine pairs among those that will be compared.
     """
     return accept * (1 - prior) * far + reject * prior * frr
 
 
 def cheapest(pairs: Pairs, accept: float = 1.0, reject: float = 1.0, prior: float = 0.5) -> float:
-    """The threshold of the lowest `cost`, exactly; of several the lowest. Arguments as there."""
+    """Find the threshold of the lowest `cost`, exactly; of several the lowest. Arguments as for `cost`."""
     table = error_rates(pairs)
     best = int(np.argmin(cost(table["far"], table["frr"], accept, reject, prior)))
     value = float(table["threshold"].iloc[best])
@@ -690,12 +708,14 @@ def measure(pairs: Pairs, threshold: float, *, resamples: int = 500, seed: int =
 
 
 def people_drawn(pairs: Pairs, resamples: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """Bootstrap over people: as many as there are, drawn with replacement; people of whom there is a query and
-    people who are only in the gallery apart.
+    """Draw people for a bootstrap: as many as there are, with replacement.
 
-    A genuine pair counts as often as its person was drawn, an impostor pair as often as one times the other. Where the
-    same people are queries and gallery, drawing by the query's person alone makes the band of the far half as wide as
-    it must be: in a simulation with 60 people it held the true far 65 times in 100 instead of 92.
+    People with a query are drawn apart from people who are only in the gallery. A genuine pair counts as often as its
+    person was drawn. An impostor pair counts as often as one person was drawn, times how often the other was.
+
+    It does not suffice to draw by the query's person alone. Where the same people are queries and gallery, the band of
+    the far then is half as wide as it must be: in a simulation with 60 people it held the true far 65 times in 100
+    instead of 92.
 
     Yields:
         How often each person was drawn, (people,) float64, `resamples` times; nothing for fewer than two people.
@@ -783,6 +803,7 @@ def detection_and_identification(comparison: Comparison, *, k: int = 1, hidden: 
     is known if the gallery, as the rule leaves it, shows its person; a query without a valid match is unknown.
 
     Args:
+        comparison: queries and gallery, from `compare`.
         k: places that count.
         hidden: people (pids) whose images are taken out of the gallery, where a benchmark has no unknown queries.
     Raises:
@@ -831,13 +852,16 @@ class Calibration:
 
 
 def expected_calibration_error(probability: Any, label: Any, bins: int = 15) -> Calibration:
-    """Mean distance of confidence and accuracy over equally wide bins of confidence, weighted by their counts.
+    """Average the gap of confidence and accuracy over equally wide bins of confidence, weighted by their counts.
 
-    ECE = sum_b n_b / n |accuracy_b - confidence_b|, the confidence being the largest probability, the answer its
-    class (the first of equals); bins are open on the left: (0, 1/bins], ... (Guo et al. 2017).
+        ECE = sum_b n_b / n |accuracy_b - confidence_b|
+
+    The confidence is the largest probability, and the answer is its class (the first of equals). Bins are open on the
+    left: (0, 1/bins], ... (Guo et al. 2017).
 
     Args:
-        probability: (N, C), rows that sum to 1. label: (N,) classes 0..C-1, -1 for none: left out.
+        probability: (N, C), rows that sum to 1.
+        label: (N,) classes 0..C-1; -1 for none, which is left out.
         bins: number of bins.
     Raises:
         InputError: rows that are no probabilities, labels out of range, no label at all, bins below 1.
@@ -866,13 +890,14 @@ def expected_calibration_error(probability: Any, label: Any, bins: int = 15) -> 
 
 
 def temperature(logits: Any, label: Any) -> float:
-    """The temperature T at which softmax(logits / T) has the smallest negative log-likelihood (Guo et al. 2017).
+    """Find the temperature T at which softmax(logits / T) has the smallest negative log-likelihood (Guo et al. 2017).
 
-    The likelihood is convex in 1 / T, so it has one minimum, searched between 0.01 and 100: answers that are all
-    right end near 0.01, answers worse than guessing near 100. T > 1 means the network was too sure of itself.
+    The negative log-likelihood is convex in 1 / T, so it has one minimum. It is searched between 0.01 and 100: answers
+    that are all right end near 0.01, answers worse than guessing near 100. T > 1 means the network was too sure.
 
     Args:
-        logits: (N, C). label: (N,) classes 0..C-1, -1 for none: left out.
+        logits: (N, C).
+        label: (N,) classes 0..C-1; -1 for none, which is left out.
     Raises:
         InputError: shapes that do not fit, labels out of range, no label at all.
     """
@@ -887,7 +912,7 @@ def temperature(logits: Any, label: Any) -> float:
 
 
 def temperatures(answers: Answers, labels: np.ndarray) -> np.ndarray:
-    """`temperature` of every attribute, fitted on people whose labels (N, T) are known; 1 where none is, (T,)."""
+    """Fit the `temperature` of every attribute, (T,), on people whose labels (N, T) are known; 1 where none is."""
     fitted = [
         temperature(p.clamp(min=1e-12).log(), label) if (label >= 0).any() else 1.0
         for p, label in zip(answers.probability, labels.T, strict=True)
@@ -896,7 +921,7 @@ def temperatures(answers: Answers, labels: np.ndarray) -> np.ndarray:
 
 
 def description(wanted: Mapping[str, str], tasks: Sequence[Task]) -> dict[int, int]:
-    """What is asked for, {"gender": "female", "backpack": "yes"}, as class indices by the number of the task.
+    """Turn what is asked for, {"gender": "female", "backpack": "yes"}, into class indices by the number of the task.
 
     Raises:
         InputError: nothing asked for, an attribute or an answer that is not known.
@@ -914,15 +939,16 @@ def description(wanted: Mapping[str, str], tasks: Sequence[Task]) -> dict[int, i
 
 
 def described_as(answers: Answers, wanted: Mapping[str, str], scale: np.ndarray | None = None) -> np.ndarray:
-    """How probable it is that each image shows all that is asked for: search by words, without any query image.
+    """Estimate how probably each image shows all that is asked for: search by words, without any query image.
 
         P(all) = prod_t softmax(log p_t / T_t)[wanted_t]
 
-    A product, as if the network erred on each attribute independently of the others.
+    The product assumes that the network errs on each attribute independently of the others.
 
     Args:
-        answers: of N images. wanted: see `description`. scale: `temperatures` (T,), so that probabilities mean what
-            they say; None for the network's own.
+        answers: what a network says about N images.
+        wanted: the answers asked for, see `description`.
+        scale: `temperatures` (T,), so that probabilities mean what they say; None: the network's own probabilities.
     Returns:
         (N,) from 0 to 1.
     """
@@ -949,13 +975,14 @@ def _labelled(values: Any, label: Any, what: str) -> tuple[np.ndarray, np.ndarra
 
 
 def probability_same(distance: Any, pairs: Pairs, *, method: str = "logistic", prior: float = 0.5) -> np.ndarray:
-    """P(same person | distance), learned from the pairs.
+    """Estimate P(same person | distance), learned from the pairs.
 
     logistic   1 / (1 + exp(a distance + b)), a and b by maximum likelihood: smooth, two numbers, needs few pairs
     isotonic   the best falling curve, straight between distances seen: no shape assumed, needs many pairs
 
     Args:
         distance: any shape.
+        pairs: the pairs to learn from.
         method: "logistic" or "isotonic".
         prior: share of genuine pairs among those one will meet. 0.5 balances the kinds; in a real search it is far
             smaller, and so is the probability.

@@ -127,7 +127,7 @@ SHOE_STYLES = ("sneaker", "sandal", "boot", "pump")
 def spread(chances: np.ndarray, rng: np.random.Generator, strata: np.ndarray) -> np.ndarray:
     """Draw one class a person so that every class count stays within about one of its expectation.
 
-    Error diffusion over the people, ordered by stratum and shuffled inside it: each person adds their chances
+    This is error diffusion over the people, ordered by stratum and shuffled inside it. Each person adds their chances
     (N, C) to what every class is owed, and takes the class owed most. Independent draws would leave a class of
     1 % out of small sets and miss the real shares by several points in full ones.
     """

@@ -507,8 +507,8 @@ def stream(
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Rows, images and part maps of one batch after the other, in order.
 
-    On a CPU each core renders batches of its own with one thread: the tensors of a batch are too small for torch to
-    divide well, and threads that wait for each other suffer from every other program on the machine.
+    On a CPU each core renders batches of its own with one thread. The tensors of a batch are too small for torch to
+    divide well, and threads that wait for each other are slowed down by every other program on the machine.
     """
 
     def job(rows: slice) -> tuple[slice, Tensor, Tensor]:

@@ -48,7 +48,7 @@ def row(*parts: ipw.Widget) -> ipw.HBox:
 
 
 class App:
-    """A widget: `box` is what a notebook shows. It has a box and is none, since ipywidgets' own names are many."""
+    """A widget: `box` is what a notebook shows. It is no box itself: those have many names already."""
 
     def __init__(self, figures: Path | str) -> None:
         self.figures = Path(figures)
@@ -78,7 +78,7 @@ class App:
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Wrong input is told in its place, and the widget lives on."""
+        """Show what is wrong with an input in its place; the widget lives on."""
         self.message.value = ""
         try:
             yield
@@ -87,7 +87,7 @@ class App:
 
     @contextmanager
     def silently(self) -> Iterator[None]:
-        """Controls may be set without anything being computed."""
+        """Set controls without computing anything."""
         before, self._quiet = self._quiet, True
         try:
             yield
@@ -95,7 +95,7 @@ class App:
             self._quiet = before
 
     def tell(self, text: str) -> None:
-        """What is shown, in one line, for eyes, screen readers and tests."""
+        """Say what is shown, in one line, for eyes, screen readers and tests."""
         self.status.value = view.status(text)
 
     def figure(self) -> Figure:

@@ -31,7 +31,9 @@ class ThresholdExplorer(App):
         """Show the cheapest threshold of equal costs.
 
         Args:
-            pairs: genuine and impostor distances; None with `lack`, the sentence that says why there are none.
+            pairs: genuine and impostor distances; None with `lack`.
+            figures: folder of saved views.
+            lack: the sentence that says why there are no pairs.
         """
         super().__init__(figures)
         self.pairs = pairs
@@ -151,7 +153,8 @@ def explore_threshold(
     """The threshold explorer of a finished run, on its query and gallery images, or of pairs of one's own.
 
     Args:
-        run: a Run, its folder, or `thresholds.pairs(...)`. images: as in `browse`.
+        run: a Run, its folder, or `thresholds.pairs(...)`.
+        images: as in `browse`.
     """
     if isinstance(run, Pairs):
         return ThresholdExplorer(run)

@@ -22,7 +22,9 @@ def page(folder: Path, title: str, code: Sequence[str]) -> tuple[list[str], dict
     """Write a notebook and a template that asks for nothing outside; returns how Voila serves them.
 
     Args:
-        folder: there and empty. title: of the tab. code: a cell each; the last one shows the widget.
+        folder: where they go; it exists and is empty.
+        title: of the tab.
+        code: a cell each; the last one shows the widget.
     Returns:
         the command, and the environment variables it needs.
     Raises:

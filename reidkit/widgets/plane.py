@@ -43,7 +43,8 @@ class Plane:
         """Nothing has moved yet.
 
         Args:
-            points: (N, 2). label: (N,) int64 from 0, a person each.
+            points: (N, 2).
+            label: (N,) int64 from 0, a person each.
         """
         self.label = label
         self.points = torch.nn.Parameter(points.detach().float().clone())  # (N, 2)
@@ -130,7 +131,9 @@ class Playground(App):
         """Nothing has moved yet, and only softmax has a weight.
 
         Args:
-            points: (N, 2). label: (N,) int64 from 0, a person each.
+            points: (N, 2).
+            label: (N,) int64 from 0, a person each.
+            figures: folder of saved views.
         Raises:
             InputError: points that are not in a plane, a person too few or too many, a number that nobody has.
         """
@@ -264,7 +267,8 @@ def play(points: Tensor | None = None, label: Tensor | None = None) -> Playgroun
     """The loss playground, with points of one's own or those of four people.
 
     Args:
-        points: (N, 2). label: (N,) int64 from 0, a person each.
+        points: (N, 2); None: those of four people.
+        label: (N,) int64 from 0, a person each.
     """
     if points is None or label is None:
         points, label = four_people()

@@ -103,8 +103,8 @@ class Found:
 class Search:
     """Described queries and gallery, asked one query at a time.
 
-    The distances of one query are those of `ranking.rank` for all of them, by the same arithmetic; what depends on the
-    gallery alone is computed once a metric.
+    The distances of one query are those that `ranking.rank` gives for all queries, by the same arithmetic. What depends
+    on the gallery alone is computed once a metric.
     """
 
     def __init__(
@@ -113,6 +113,8 @@ class Search:
         """Nothing is computed yet.
 
         Args:
+            query: described images to ask with.
+            gallery: described images to search in.
             run: describes pictures of one's own and shows what makes two images alike; None: neither.
             reader: answers attributes; None: `run`, if it does.
         """
@@ -302,7 +304,11 @@ class Browser(App):
         """Show the first query.
 
         Args:
-            query, gallery: described images. run, reader: see `Search`. figures: folder of saved views.
+            query: described images to ask with.
+            gallery: described images to search in.
+            run: see `Search`.
+            reader: see `Search`.
+            figures: folder of saved views.
         """
         super().__init__(figures)
         self.search = Search(query, gallery, run=run, reader=reader)
@@ -688,8 +694,9 @@ def browse(
     """The retrieval browser of a finished run.
 
     Args:
-        run: a Run or its folder. reader: another run that answers the attributes, where this one does not.
-        images: the table of images; by default read from where the run was trained.
+        run: a Run or its folder.
+        reader: another run that answers the attributes, where this one does not.
+        images: the table of images; None: read from where the run was trained.
     Raises:
         InputError: no such run, images that are not there any more.
     """

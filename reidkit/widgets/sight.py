@@ -41,7 +41,9 @@ class AttentionBrowser(App):
         """Show the first image.
 
         Args:
-            run: of a system that answers attributes. images: rows of a table of images.
+            run: of a system that answers attributes.
+            images: rows of a table of images.
+            figures: folder of saved views.
         """
         super().__init__(figures)
         self.run, self.images = run, images
@@ -163,8 +165,8 @@ def look(run: Run | str | os.PathLike[str], *, images: pd.DataFrame | None = Non
     """The attention browser of a finished run.
 
     Args:
-        run: a Run or its folder, of a system that answers attributes. images: rows of a table of images; by default
-            the queries it was trained beside.
+        run: a Run or its folder, of a system that answers attributes.
+        images: rows of a table of images; None: the queries of the data set it was trained on.
     """
     own = opened(run)
     if images is None:

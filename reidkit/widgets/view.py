@@ -93,8 +93,11 @@ def cell(source: str, captions: Sequence[str], *, kind: str = "", pick: tuple[st
     """One picture with lines below it.
 
     Args:
-        source: a data URI. captions: plain text, a line each. kind: CSS classes. pick: (name, value): a click, or the
-            return key, puts the value into the number field of the class reidkit-NAME.
+        source: a data URI.
+        captions: plain text, a line each.
+        kind: CSS classes.
+        pick: (name, value): a click, or the return key, puts the value into the number field of the class reidkit-NAME.
+            None: nothing happens.
     """
     lines = "<br>".join(escape(line) for line in captions)
     inside = f'<img src="{source}" alt="{escape(" ".join(captions))}">{lines}'
@@ -142,12 +145,16 @@ def chart(
     width: int = 360,
     height: int = 150,
 ) -> str:
-    """A histogram in steps with lines over it and upright marks, drawn in SVG: no figure is built for a step.
+    """Draw a histogram in steps, with lines over it and upright marks, in SVG: a step builds no figure.
 
     Args:
         areas: by name, (heights (N,), colour); each is drawn as high as the chart.
-        edges: (N + 1,), ascending. marks: by name, places on the axis. lines: by name, (values (N + 1,) from 0 to 1 at
-            the edges, colour).
+        edges: (N + 1,), ascending.
+        marks: by name, places on the axis.
+        lines: by name, (values (N + 1,) from 0 to 1 at the edges, colour).
+        xlabel: what the axis shows.
+        width: pixels.
+        height: pixels.
     """
     left, right, top, bottom = 8, 8, 16, 32
     low, high = float(edges[0]), float(edges[-1])
@@ -211,9 +218,14 @@ def plane(
     """Points of people in a plane, drawn in SVG: a colour and a mark each, centres and balls, ways and arrows.
 
     Args:
-        points: (N, 2). label: (N,) from 0. centres, radius: (P, 2) and (P,). pull: (N, 2), the directions of the
-            arrows; the longest is drawn as a tenth of the side. trail: (S, N, 2), where the points were before. rays:
-            (P, 2), a direction from the origin for each person. side: pixels.
+        points: (N, 2).
+        label: (N,) from 0, the person of each point.
+        centres: (P, 2), one a person.
+        radius: (P,) of the balls around the centres.
+        pull: (N, 2), the directions of the arrows; the longest is drawn as a tenth of the side.
+        trail: (S, N, 2), where the points were before.
+        rays: (P, 2), a direction from the origin for each person; None: not drawn.
+        side: pixels.
     """
     reach = _round(1.12 * max(float(np.abs(points).max()), 1e-6))
     scale = side / 2 / reach

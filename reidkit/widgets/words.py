@@ -37,8 +37,11 @@ class AttributeSearch(App):
         """Nothing is described yet.
 
         Args:
-            answers: of a network over the gallery; None with `lack`, the sentence that says why there are none.
-            attributes: what people really wear, for a mark on each image. scale: `thresholds.temperatures`.
+            answers: of a network over the gallery; None with `lack`.
+            attributes: what people really wear, for a mark on each image.
+            scale: `thresholds.temperatures`; None: the network's own probabilities.
+            figures: folder of saved views.
+            lack: the sentence that says why there are no answers.
         """
         super().__init__(figures)
         self.answers, self.attributes, self.scale = answers, attributes, scale
@@ -138,9 +141,10 @@ def ask(
     """Search by words in the gallery of a finished run.
 
     Args:
-        run: a Run or its folder, of a system that answers attributes. images: the table of images, of which the split
-            gallery is searched; by default read from where the run was trained. attributes, scale: see
-            `AttributeSearch`.
+        run: a Run or its folder, of a system that answers attributes.
+        images: the table of images, of which the split gallery is searched; None: read from where the run was trained.
+        attributes: see `AttributeSearch`.
+        scale: see `AttributeSearch`.
     """
     own = opened(run)
     table = images_of(own) if images is None else images
