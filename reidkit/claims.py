@@ -28,7 +28,7 @@ from .tables import markdown
 
 HELD, REVERSED, UNSEEN, UNMEASURED = VERDICTS = ("held", "reversed", "not seen", "not measured")
 METRICS = {"rank-1": "rank1", "mAP": "mAP", "global macro F1": "macro_f1", "global accuracy": "accuracy"}
-TABLES = ("scores-*", "attributes-*", "transfer-*", "inherent_code-pku", "sharenet-towncentre", "ablations-*")
+TABLES = ("scores-*", "attributes-*", "transfer-*", "inherent_code-pku*", "sharenet-towncentre*", "ablations-*")
 PAIR = ["fold", "seed", "profile", "settings"]  # what two measurements must share to be compared
 
 
@@ -162,6 +162,7 @@ def details(table: pd.DataFrame) -> pd.DataFrame:
             "claimed": table["better"] + " > " + table["worse"],
             "metric": table["metric"],
             "measured on": table["dataset"],
+            "table": table["source"].str.removesuffix(".csv"),
             "n": table["n"],
             "difference": table["difference"].astype(float),
             "95 % interval": [

@@ -372,7 +372,7 @@ def test_003_tables_6_and_7_count_columns_on_the_gallery() -> None:
 def test_003_lesson_06_says_what_its_curves_are() -> None:
     text = text_of("06")
     assert "where each curve *starts*" not in text and "loud gradient" not in text
-    assert "mean of an epoch" in text
+    assert "the mean of an epoch" in text
 
 
 # --- 004, the inherent code -------------------------------------------------------------------------------------------
