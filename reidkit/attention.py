@@ -31,7 +31,7 @@ from pytorch_grad_cam import (
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .cams import class_map, merge, normalise
+from .cams import class_map, contrasts, merge, normalise
 from .data import ImageSet, part_masks, standardise
 from .images import InputError, nearest
 from .synthetic import PARTS
@@ -139,8 +139,12 @@ def explain(
     """Maps of one of grad-cam's methods for any score of any output.
 
     Args:
-        images: (B, 3, H, W), standardised. ask: images to (B, K). scores: for each image, its (K,) to a number.
-        layers: whose maps are read, a mean over several. method: one of METHODS.
+        network: any, with frozen or free weights.
+        images: (B, 3, H, W), standardised.
+        ask: images to (B, K).
+        scores: for each image, its (K,) to a number.
+        layers: whose maps are read, a mean over several.
+        method: one of METHODS.
     Returns:
         (B, H, W).
     """
@@ -176,7 +180,9 @@ def class_maps(network: System, images: Tensor, classes: Tensor | None = None) -
     """Class activation maps of every attribute, all in one product.
 
     Args:
-        images: (B, 3, H, W). classes: (B, T) int64 whose maps are wanted; None: those the network chooses.
+        network: of a system with `classifiers`.
+        images: (B, 3, H, W), standardised.
+        classes: (B, T) int64 whose maps are wanted; None: those the network chooses.
     Returns:
         (B, T, h, w) in units of the logit, on the network's device, as large as its last map; 0 where the network
         says that it does not read (`System.reads`).
@@ -187,7 +193,7 @@ def class_maps(network: System, images: Tensor, classes: Tensor | None = None) -
         features, weights = network.evidence(images)
         if classes is None:
             classes = chosen_classes(network, images)
-    rows = [(w - w.mean(0))[chosen] for w, chosen in zip(weights, classes.unbind(1), strict=True)]
+    rows = [contrasts(w)[chosen] for w, chosen in zip(weights, classes.unbind(1), strict=True)]
     maps = class_map(features, torch.stack(rows, 1).detach())
     inside = read_by(network, maps)
     return maps if inside is None else maps.masked_fill(~inside, 0)
@@ -205,8 +211,11 @@ def attribute_maps(
     """Where a network sees an attribute.
 
     Args:
-        images: (B, 3, H, W). task: by name. method: "cam" or one of METHODS. classes: (B,) int64, whose evidence is
-            wanted; None: the class the network chooses for each image.
+        network: of a system that answers attributes.
+        images: (B, 3, H, W), standardised.
+        task: by name.
+        method: "cam" or one of METHODS.
+        classes: (B,) int64, whose evidence is wanted; None: the class the network chooses for each image.
     Returns:
         (B, H, W), each from 0 to 1.
     Raises:
@@ -251,8 +260,10 @@ def identity_maps(network: System, images: Tensor, method: str = "gradcam", labe
     """Where a network sees who it is.
 
     Args:
-        images: (B, 3, H, W). method: one of METHODS. label: (B,) int64, whose evidence is wanted; None: the training
-            person each image looks most like.
+        network: of a system that classifies people.
+        images: (B, 3, H, W), standardised.
+        method: one of METHODS.
+        label: (B,) int64, whose evidence is wanted; None: the training person each image looks most like.
     Returns:
         (B, H, W), each from 0 to 1.
     Raises:
@@ -274,7 +285,10 @@ def pair_maps(network: System, first: Tensor, second: Tensor, method: str = "gra
     """What makes two images alike: the cosine of their descriptors, traced back into each of them.
 
     Args:
-        first, second: (B, 3, H, W), pair by pair. method: one of METHODS.
+        network: of any system.
+        first: (B, 3, H, W), standardised.
+        second: (B, 3, H, W), the other images of the pairs.
+        method: one of METHODS.
     Returns:
         two of (B, H, W), each map from 0 to 1.
     """
@@ -299,7 +313,8 @@ def pointing(maps: Tensor, inside: Tensor) -> Tensor:
     Of several equally high places one is drawn, so that a map that says nothing hits with the part's share of it.
 
     Args:
-        maps: (N, H, W). inside: (N, H, W) bool.
+        maps: (N, H, W).
+        inside: (N, H, W) bool.
     Returns:
         (N,) probability, 0 to 1.
     """
@@ -311,7 +326,8 @@ def energy(maps: Tensor, inside: Tensor) -> Tensor:
     """Share of a map's sum that lies on the part (Wang et al. 2020); of a map of zeros the part's share of it.
 
     Args:
-        maps: (N, H, W), 0 or more. inside: (N, H, W) bool.
+        maps: (N, H, W), 0 or more.
+        inside: (N, H, W) bool.
     Returns:
         (N,), 0 to 1.
     """
@@ -339,8 +355,12 @@ def localisation(
     """How well each method finds the part that an attribute is seen by, beside two guesses without a network.
 
     Args:
-        images: synthetic people. parts: (N, H, W), their `part_masks` at the images' size. methods: "cam" or of
-            METHODS. tasks: None: all that the network answers and that have a part. batch: images at once.
+        network: of a system that answers attributes.
+        images: synthetic people.
+        parts: (N, H, W), their `part_masks` at the images' size.
+        methods: "cam" or of METHODS.
+        tasks: by name; None: all that the network answers and that have a part.
+        batch: images at once.
     Returns:
         a row a task and method: task, part, method, images, left_out (the part is not visible there), and in percent
         pointing, energy, area (mean share of the image that the part covers; what a uniform map scores).

@@ -76,7 +76,11 @@ def describe(
 
     Args:
         network: of any system.
+        images: in memory.
+        recipe: that of the training, for the precision.
+        fabric: device and precision; None: those of `fabric_for`.
         batch: images at once.
+        progress: with a bar.
     """
     fabric = fabric or fabric_for(recipe)
     system = network.to(fabric.device).eval()
@@ -132,7 +136,10 @@ def features_of(run: Run, images: pd.DataFrame, split: str, *, progress: bool = 
     """Descriptors of one split for a finished run: read from its folder, or computed once and kept there.
 
     Args:
+        run: finished.
         images: the whole table of the data set the run was trained on.
+        split: by name.
+        progress: with a bar.
     Raises:
         InputError: a split without images; images that cannot be read.
     """
@@ -164,8 +171,11 @@ def answers_of(run: Run, table: pd.DataFrame, *, keep: bool = False, progress: b
     """`answer` for images on disk.
 
     Args:
+        run: finished, of a system that answers attributes.
+        table: rows of `read_images`.
         keep: in the run's folder, beside its descriptors; the next call reads them there, as long as no file of
             these has changed.
+        progress: with a bar.
     Raises:
         InputError: images that cannot be read, a run that answers no attributes.
     """

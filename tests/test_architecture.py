@@ -22,7 +22,6 @@ ORDER = [
     "exercises", "site", "kernels", "course", "report", "doctor", "cli",
 ]  # fmt: skip
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
-TO_CONVERT = ("attention.py", "features.py", "systems/aanet.py", "train.py")  # several arguments on a line of Args
 NOTEBOOKS = sorted((TOP / "notebooks").glob("*.ipynb"))
 
 
@@ -107,23 +106,12 @@ def described(path: Path) -> Iterator[tuple[str, list[str], str]]:
                 yield node.name, [name for name in signature if name not in ("self", "cls")], block[1]
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if name_of(p) not in TO_CONVERT], ids=name_of)
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_each_argument_has_a_line_of_its_own(path: Path) -> None:
     """Readers of Google docstrings take one name a line: "a, b: ..." and "a: ... b: ..." hide b from them."""
     for function, signature, block in described(path):
         entries = re.findall(r"^[ ]{4}(\S[^:\n]*)", block, re.M)
         assert entries == signature, f"{function} has the arguments {signature}, and under Args: {entries}"
-
-
-@pytest.mark.parametrize("name", TO_CONVERT)
-def test_named_arguments_exist_and_are_in_order(name: str) -> None:
-    """What holds where several arguments may share a line, in a file that is to be converted yet."""
-    for function, signature, block in described(PACKAGE / name):
-        entries = re.findall(r"(?:^[ ]{4}|[;.] )([a-z]\w*(?:, [a-z]\w*)*): ", block, re.M)
-        named = [name for entry in entries for name in entry.split(", ")]
-        assert named and set(named) <= set(signature), f"{function} has {signature}, and under Args: {named}"
-        groups = [min(signature.index(n) for n in entry.split(", ")) for entry in entries]
-        assert groups == sorted(groups), f"{function}: {named} is not the order of {signature}"
 
 
 def test_there_are_lessons() -> None:

@@ -84,7 +84,9 @@ def peak_regions(x: Tensor, parts: int = PARTS, steps: int = 20) -> Tensor:
     Channels that are the same everywhere, above all dead ones, have no peak; without any, the bands are even.
 
     Args:
-        x: (B, Z, H, W) with H of at least `parts`. parts: number of regions. steps: of k-means.
+        x: (B, Z, H, W) with H of at least `parts`.
+        parts: number of regions.
+        steps: of k-means.
     Returns:
         (B, H) int64, 0 to parts - 1 from the top.
     """
