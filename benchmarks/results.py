@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 import typer
 
@@ -172,6 +173,55 @@ def learnable() -> str:
     return markdown(table[["task", "commonest", "part map", "network", "gain", "gain 0", "gain 1", "gain 2"]])
 
 
+# --- numbers of the sentences that say what made a claim come out as it did -------------------------------------------
+
+
+def sharing() -> dict[str, float]:
+    """Paper 000: how far the weight of the attributes moves the column to read, beside the splits; what is learnt."""
+    table = rows_of("sharenet-alpha")
+    far = table.groupby("alpha")["rank1_far"]
+    ahead = (table["accuracy"] - table["commonest"]).mean()
+    return {"moved": far.mean().max() - far.mean().min(), "splits": far.std().mean(), "ahead": ahead}
+
+
+def attention() -> dict[str, float]:
+    """Paper 002: mAP and pointing by what the text leaves open about the map, "mAP raw", "pointing raw" and so on."""
+    scores = rows_of("ablations-maps-synthetic").groupby("system")["mAP"].mean().add_prefix("mAP ")
+    look = rows_of("attention-maps", "method == 'cam'").replace({"row": {"attention": DEFAULT_MAP}})
+    point = look.groupby("row")["pointing"].mean().add_prefix("pointing ")
+    return {name.replace("map-", ""): value for name, value in pd.concat([scores, point]).items()}
+
+
+def identity() -> dict[str, float]:
+    """Paper 003: what identity costs by what is ranked, and the share of its features in the distance."""
+    table = rows_of("descriptors-part_multitask")
+    by_row = table.pivot_table("mAP", "descriptor", "system")
+    cost = (by_row["woID"] - by_row["ours"]).to_dict()
+    return cost | {"share": table.loc[table["system"] == "ours", "share_im"].mean()}
+
+
+def codes() -> dict[str, float]:
+    """Paper 004: what each loss adds as a sum and as a mean, over decays and splits, and what decay adds."""
+    table = rows_of("inherent_code-reduction")
+    by_cell = table.pivot_table("mAP", ["reduction", "weight_decay"], "system")
+    plain = by_cell.loc["sum", "set1"]  # without these losses there is nothing to sum
+    found = {f"compact {how}": (by_cell.loc[how, "set2"] - plain).mean() for how in ("sum", "mean")}
+    found |= {f"scatter {how}": (by_cell.loc[how, "set3"] - by_cell.loc[how, "set2"]).mean() for how in ("sum", "mean")}
+    return found | {"decay": float(np.nanmean(by_cell.xs(5e-4, level=1) - by_cell.xs(0.0, level=1)))}
+
+
+def summed() -> dict[str, float]:
+    """Paper 003 with its triplets summed: mAP by row; empty where that was not measured."""
+    if not (FIGURES / "ablations-sums-synthetic.csv").exists():
+        return {}
+    return dict(rows_of("ablations-sums-synthetic").groupby("system")["mAP"].mean())
+
+
+def points(value: float) -> str:
+    """A number of points with its sign."""
+    return f"{value:+.1f}".replace("-", "−")
+
+
 def verdicts() -> str:
     """Every comparison of every claim, and what became of it."""
     return markdown(claims.details(claims.check(FIGURES)))
@@ -184,8 +234,10 @@ def render(name: str) -> str:
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )
+    engine.filters |= {"points": points, "plain": lambda value: f"{value:.1f}"}
     without = pd.read_csv(FIGURES / "learnable-pixels.csv", index_col="task")["gain"]
     given: list[Callable[..., Any]] = [table, mean, difference, pivot, maps, reduction, learnable, verdicts]
+    given += [sharing, attention, identity, codes, summed]
     return engine.get_template(name).render({call.__name__: call for call in given}, without=without)
 
 
