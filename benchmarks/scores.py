@@ -16,14 +16,13 @@ Table 1 of paper 004, and its losses as sums and as means, with weight decay and
         --set pretrained=none --set epochs=8 --grid weight_decay=0,5e-4 --grid reduction=mean \
         --out inherent_code-reduction --add
 
-Figure 3 of paper 000, and the weight of its attributes:
+Figure 3 of paper 000 with losses as means and every stranger of a batch; and as the paper has them, as sums, with the
+negatives of its reference (which draws them at random for ten epochs) and four weights of the attributes:
 
-    python benchmarks/scores.py towncentre --root DIR --folds 0,1,2,3,4 --set epochs=4 --set reduction=sum \
-        --set mining=curriculum --set random_epochs=2 --out sharenet-towncentre \
+    python benchmarks/scores.py towncentre --root DIR --folds 0,1 --set epochs=15 --out sharenet-towncentre \
         --systems histogram,triplet-alexnet,sharenet-5,sharenet-6,sharenet-7
-    python benchmarks/scores.py towncentre --root DIR --folds 0,1,2,3,4 --set epochs=4 --set reduction=sum \
-        --set mining=curriculum --set random_epochs=2 --out sharenet-alpha --systems sharenet-7 \
-        --grid alpha=0.001,0.003,0.01,0.05
+    python benchmarks/scores.py towncentre --root DIR --folds 0,1,2,3,4 --set epochs=3 --set reduction=sum \
+        --set mining=curriculum --out sharenet-alpha --systems sharenet-7 --grid alpha=0.001,0.003,0.01,0.05
 
 Every row goes to figures/scores-DATASET.csv (or figures/OUT.csv) as soon as it is measured; finished runs are not
 trained again. For `synthetic` the seed is that of the people as well as of the training: other people, other weights.

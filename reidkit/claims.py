@@ -28,7 +28,7 @@ from .tables import markdown
 
 HELD, REVERSED, UNSEEN, UNMEASURED = VERDICTS = ("held", "reversed", "not seen", "not measured")
 METRICS = {"rank-1": "rank1", "mAP": "mAP", "global macro F1": "macro_f1", "global accuracy": "accuracy"}
-TABLES = ("scores-*", "attributes-*", "transfer-*", "inherent_code-pku*", "sharenet-towncentre*", "ablations-*")
+TABLES = ("scores-*", "attributes-*", "transfer-*", "inherent_code-pku*", "sharenet-towncentre", "ablations-*")
 PAIR = ["fold", "seed", "profile", "settings"]  # what two measurements must share to be compared
 
 
