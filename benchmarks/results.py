@@ -31,6 +31,9 @@ FIGURES = HOME / "figures"
 BLOCK = re.compile(r"(?<=<!-- results -->\n).*?(?=<!-- end of results -->)", re.S)
 NAMES = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "rank1_far": "far", "macro_f1": "macro F1"}
 NAMES |= {"mAP_trapezoid": "mAP (area)", "reranked_mAP": "re-ranked mAP", "reranked_rank1": "re-ranked rank-1"}
+NAMES |= {
+    f"mAP_{kind}_{form}": f"mAP {kind}, {form}" for kind in ("threshold", "filter") for form in ("strict", "returned")
+}
 NAMES |= {"mean_accuracy": "mean accuracy", "rare_recall": "recall of rare", "rare_f1": "F1 of rare"}
 
 
@@ -236,7 +239,7 @@ def render(name: str) -> str:
     )
     engine.filters |= {"points": points, "plain": lambda value: f"{value:.1f}"}
     without = pd.read_csv(FIGURES / "learnable-pixels.csv", index_col="task")["gain"]
-    given: list[Callable[..., Any]] = [table, mean, difference, pivot, maps, reduction, learnable, verdicts]
+    given: list[Callable[..., Any]] = [rows_of, table, mean, difference, pivot, maps, reduction, learnable, verdicts]
     given += [sharing, attention, identity, codes, summed]
     return engine.get_template(name).render({call.__name__: call for call in given}, without=without)
 

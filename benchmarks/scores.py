@@ -8,7 +8,9 @@ r"""Measured scores of the systems on one data set, over splits and seeds: what 
 Table 1 of paper 004, and its losses as sums and as means, with weight decay and without:
 
     python benchmarks/scores.py pku --root DIR --folds 0,1,2 --systems set1,set2,set3,triplet18,triplet50 \
-        --profile paper --set pretrained=none --set epochs=8 --out inherent_code-pku
+        --profile paper --set pretrained=none --set epochs=60 --set weight_decay=0 --out inherent_code-pku-60
+    python benchmarks/scores.py pku --root DIR --folds 0,1,2 --systems set1,set2,set3 --profile paper \
+        --set pretrained=none --set epochs=8 --out inherent_code-pku
     python benchmarks/scores.py pku --root DIR --folds 0,1,2 --systems set1,set2,set3 --profile paper \
         --set pretrained=none --set epochs=8 --grid weight_decay=0,5e-4 --grid reduction=sum \
         --out inherent_code-reduction
