@@ -25,8 +25,8 @@ from scores import images_of, measure, numbers, summary
 
 from reidkit import course
 from reidkit.cli import setting
+from reidkit.files import write
 from reidkit.systems import SYSTEMS
-from reidkit.train import write
 
 
 def main(

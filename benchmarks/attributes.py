@@ -25,11 +25,12 @@ from reidkit import course
 from reidkit.cli import setting
 from reidkit.data import load
 from reidkit.features import answer
+from reidkit.files import write
 from reidkit.images import is_person
 from reidkit.losses import KINDS
 from reidkit.metrics import attribute_scores, class_scores
 from reidkit.thresholds import expected_calibration_error
-from reidkit.train import load_or_fit, recipe, write
+from reidkit.train import load_or_fit, recipe
 
 
 def measure(images: pd.DataFrame, kind: str, changes: dict[str, str], **known: object) -> pd.DataFrame:

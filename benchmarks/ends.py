@@ -15,8 +15,9 @@ import pandas as pd
 import typer
 
 from reidkit import course
+from reidkit.files import write
 from reidkit.report import variant_of
-from reidkit.train import Recipe, options_of, write
+from reidkit.train import Recipe, options_of
 
 WATCHED = ["identity", "compact", "scatter", "length", "to_centre"]
 

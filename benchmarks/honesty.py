@@ -18,7 +18,8 @@ import typer
 
 from reidkit import course, thresholds
 from reidkit.features import Features
-from reidkit.train import Recipe, write
+from reidkit.files import write
+from reidkit.train import Recipe
 
 
 def half(features: Features, people: np.ndarray) -> Features:

@@ -32,10 +32,11 @@ from reidkit.attributes import THINGS, read_attributes
 from reidkit.cli import setting
 from reidkit.data import load, oversample, part_masks
 from reidkit.features import answer
+from reidkit.files import write
 from reidkit.images import is_person, read_images
 from reidkit.metrics import attribute_scores
 from reidkit.synthetic import PARTS
-from reidkit.train import load_or_fit, needs_parts, recipe, write
+from reidkit.train import load_or_fit, needs_parts, recipe
 
 OWN: dict[str, Any] = {
     "last_stride": 1, "epochs": 20, "batch": 48, "validation": 0, "patience": 0, "schedule": "cosine", "rotate": 0.0,

@@ -49,10 +49,11 @@ import typer
 from reidkit import course, synthetic
 from reidkit.cli import setting
 from reidkit.features import Features, features_of
+from reidkit.files import write
 from reidkit.images import read_images
 from reidkit.metrics import measured_row, score
 from reidkit.systems import SYSTEMS
-from reidkit.train import load_or_fit, recipe, write
+from reidkit.train import load_or_fit, recipe
 
 VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "histogram": ("colour histogram, nothing learnt", "histogram", {}),

@@ -23,8 +23,9 @@ from scores import images_of, numbers, summary
 from reidkit import course, thresholds
 from reidkit.cli import setting
 from reidkit.features import answers_of, features_of
+from reidkit.files import write
 from reidkit.metrics import measured_row
-from reidkit.train import Run, load_or_fit, recipe, write
+from reidkit.train import Run, load_or_fit, recipe
 
 DIFFER = 3  # tasks of twelve that a returned image may answer otherwise than the query
 

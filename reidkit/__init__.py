@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .attributes import read_attributes
+    from .errors import InputError
     from .features import Features, describe, features_of
-    from .images import InputError, read_images, validation_fold
+    from .images import read_images, validation_fold
     from .metrics import Scores, evaluate, score
     from .papers import published
     from .ranking import Ranking, rank

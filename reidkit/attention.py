@@ -33,7 +33,7 @@ from torch.nn import functional as F
 
 from .cams import class_map, contrasts, merge, normalise
 from .data import ImageSet, part_masks, standardise
-from .images import InputError, nearest
+from .errors import InputError, nearest
 from .synthetic import PARTS
 from .systems import System
 from .systems.aanet import attended

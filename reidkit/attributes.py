@@ -19,17 +19,8 @@ import numpy as np
 import pandas as pd
 from scipy.io import loadmat
 
-from reidkit.images import (
-    COLUMNS,
-    InputError,
-    Problem,
-    absolute,
-    card_of,
-    default_root,
-    is_person,
-    nearest,
-    read_images,
-)
+from .errors import InputError, nearest
+from .images import COLUMNS, Problem, absolute, card_of, default_root, is_person, read_images
 
 MISSING = -1
 NO_YES = ("no", "yes")

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .images import InputError
+from .errors import InputError
 from .metrics import RERANKED
 from .systems import SYSTEMS
 from .tables import markdown

@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from . import doctor as diagnosis
-from .images import CARDS, InputError, absolute, check, default_root, is_person, read_images
+from .errors import InputError
+from .images import CARDS, absolute, check, default_root, is_person, read_images
 
 app = typer.Typer(
     name="reidkit",
@@ -248,8 +249,8 @@ def report(
     """Score a run and print the scores; `keep` writes them into the run as metrics.json."""
     from .course import attribute_table
     from .features import features_of
+    from .files import write
     from .metrics import score
-    from .train import write
 
     query, gallery = (features_of(run, images, split, progress=watched()) for split in ("query", "gallery"))
     scores = score(query, gallery, metric, ap=ap, reranked=reranked, progress=watched())
@@ -285,14 +286,15 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score a finished run: mAP, CMC, mINP, and how many queries had no match."""
+    from .errors import choose
     from .features import images_of
     from .metrics import AP_FORMS
-    from .ranking import METRICS, chosen
+    from .ranking import METRICS
     from .train import load_run
 
-    chosen(ap, AP_FORMS, "ap")
+    choose(ap, AP_FORMS, "ap")
     if metric is not None:
-        chosen(metric, METRICS, "metric")
+        choose(metric, METRICS, "metric")
     found = load_run(run)
     report(found, images_of(found, root), metric or found.recipe.metric, ap, as_json, reranked=rerank)
 

@@ -20,11 +20,13 @@ from tqdm.auto import tqdm
 from . import claims, synthetic
 from .attributes import VIPER19, Attributes, read_attributes
 from .data import ImageSet, load
+from .errors import InputError
 from .features import answer, stamp
-from .images import CARDS, InputError, check, default_root, is_person, read_images, validation_fold
+from .files import write
+from .images import CARDS, check, default_root, is_person, read_images, validation_fold
 from .metrics import Scores, attribute_scores
 from .systems import System
-from .train import PROFILES, Recipe, Run, environment, learns_attributes, needs_parts, write
+from .train import PROFILES, Recipe, Run, environment, learns_attributes, needs_parts
 
 SIZES = {"smoke": "smoke", "quick": "quick", "paper": "full"}  # of the synthetic benchmark, by profile
 CELL_SECONDS = {"smoke": 300, "quick": 1800, "paper": 7 * 86400}  # a cell that takes longer hangs

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from .attributes import Attributes, Task
-from .images import InputError
+from .errors import InputError
 from .synthetic.write import part_path
 
 Batch = dict[str, Tensor]

@@ -117,7 +117,7 @@ def memory() -> Finding:
 def notebooks() -> Finding:
     """The lessons live in the checkout, not in the package."""
     from .course import lessons
-    from .images import InputError
+    from .errors import InputError
 
     try:
         return Finding("ok", "lessons", f"{len(lessons())} in {lessons()[0].parent}")

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .images import InputError
+from .errors import InputError
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,11 @@ from tqdm.auto import tqdm
 
 from .attributes import Task
 from .data import ImageSet, load, standardise
-from .images import InputError, absolute, read_images
+from .errors import InputError
+from .files import write
+from .images import absolute, read_images
 from .systems import System
-from .train import Recipe, Run, fabric_for, write
+from .train import Recipe, Run, fabric_for
 
 COLUMNS = ("pid", "camid", "frame", "orientation")
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}

@@ -8,7 +8,6 @@ exclusion rule of its protocol and the fold. Nothing here writes, moves or downl
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -22,6 +21,8 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
+from .errors import InputError, nearest
+
 COLUMNS = ("path", "pid", "camid", "split", "frame", "orientation")
 INTEGERS = ("pid", "camid", "frame", "orientation")
 SPLITS = ("train", "val", "query", "gallery")
@@ -30,10 +31,6 @@ JUNK, DISTRACTOR = -1, 0
 SMALLEST = 8  # pixels; a side shorter than this shows nobody
 
 Row = tuple[str, int, int, str, int, int]
-
-
-class InputError(ValueError):
-    """Something given from outside is wrong; the message says what was found, expected, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -124,13 +121,6 @@ _CARDS = (
     ),
 )  # fmt: skip
 CARDS: dict[str, Card] = {card.name: card for card in _CARDS}
-
-
-def nearest(word: str, words: Iterable[str]) -> str | None:
-    """The one of `words` most like `word`, for "did you mean ...?"; None if none is. Case is ignored."""
-    lower = {w.lower(): w for w in words}
-    found = difflib.get_close_matches(word.lower(), list(lower), n=1, cutoff=0.6)
-    return lower[found[0]] if found else None
 
 
 def card_of(name: str) -> Card:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .attributes import Task
-from .images import InputError, nearest
+from .errors import InputError, choose
 
 KINDS = ("cross_entropy", "weighted", "focal", "alpha_focal")
 MINING = ("hard", "hard4", "random4", "all")
@@ -23,13 +23,6 @@ DISTANCES = ("euclidean", "sqeuclidean", "cosine")
 def at_least_float32(x: Tensor) -> Tensor:
     """bf16 and fp16 as float32, in which losses are computed; float32 and float64 as they are."""
     return x.float() if x.element_size() < 4 else x
-
-
-def _check_known(value: str, names: Sequence[str], what: str) -> None:
-    if value not in names:
-        near = nearest(str(value), names)
-        hint = f"did you mean {near!r}? " if near else ""
-        raise InputError(f"{what} {value!r} is not known; {hint}choose one of {', '.join(names)}.")
 
 
 # Classes and attributes ---------------------------------------------------------------------------------
@@ -165,7 +158,7 @@ def task_losses(
     Returns:
         (T,) in nats; 0, with a gradient of 0, for a task without a known label in the batch.
     """
-    _check_known(kind, KINDS, "kind")
+    choose(kind, KINDS, "kind")
     used: Sequence[Tensor | None] = [None] * len(logits)
     if kind in ("weighted", "alpha_focal"):
         if weights is None:
@@ -250,7 +243,7 @@ def pairwise_distance(embedding: Tensor, *, distance: str = "euclidean") -> Tens
     Returns:
         (B, B); cosine from 0 to 2, the others in units of the embedding or their square.
     """
-    _check_known(distance, DISTANCES, "distance")
+    choose(distance, DISTANCES, "distance")
     embedding = at_least_float32(embedding)
     if distance == "cosine":
         embedding = F.normalize(embedding)
@@ -337,8 +330,8 @@ def batch_triplets(
     Returns:
         (B,); 0 for an anchor that has no positive or no negative in the batch.
     """
-    _check_known(mining, MINING, "mining")
-    _check_known(reduction, REDUCTIONS, "reduction")
+    choose(mining, MINING, "mining")
+    choose(reduction, REDUCTIONS, "reduction")
     apart = pairwise_distance(embedding, distance=distance)  # (B, B)
     positive, negative = _pairs(label)
     to_negative = apart.masked_fill(~negative, torch.inf)  # (B, B)
@@ -362,7 +355,7 @@ def count_triplets(label: Tensor, mining: str = "hard") -> Tensor:
         label: (B,) int64.
         mining: one of `MINING`.
     """
-    _check_known(mining, MINING, "mining")
+    choose(mining, MINING, "mining")
     positive, negative = (pairs.sum(1) for pairs in _pairs(label))  # (B,)
     most = {"hard": 1, "hard4": 4, "random4": 4, "all": len(label)}[mining]
     return (positive * negative.clamp(max=most)).sum()

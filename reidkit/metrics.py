@@ -17,19 +17,9 @@ import torch
 from sklearn.metrics import f1_score, recall_score
 
 from .attributes import Task
+from .errors import InputError, choose
 from .features import Features
-from .images import InputError
-from .ranking import (
-    Labels,
-    as_features,
-    blocks,
-    chosen,
-    features_pair,
-    labels_of,
-    pairwise,
-    places_of_matches,
-    slices,
-)
+from .ranking import Labels, as_features, blocks, features_pair, labels_of, pairwise, places_of_matches, slices
 from .search import rerank
 
 AP_FORMS = ("precision", "trapezoid")
@@ -103,7 +93,7 @@ class Scores:
 
 def scores_of(places: list[np.ndarray], n_gallery: int, metric: str, rule: str, ap: str, max_rank: int) -> Scores:
     """Scores from the places of the matches of every query (an empty array: no valid match)."""
-    chosen(ap, AP_FORMS, "ap")
+    choose(ap, AP_FORMS, "ap")
     if max_rank < 1:
         raise InputError(f"max_rank is {max_rank}: ask for at least one place of the CMC curve.")
     valid = [p for p in places if len(p)]
@@ -173,7 +163,7 @@ def evaluate(
     Raises:
         InputError: shapes that do not fit, values that are not finite, unknown names, no query with a match.
     """
-    chosen(ap, AP_FORMS, "ap")
+    choose(ap, AP_FORMS, "ap")
     q, g = features_pair(query, gallery, metric)
     labels = Labels.checked(
         len(q), len(g), query_pids, gallery_pids, query_camids, gallery_camids, query_ids, gallery_ids, rule

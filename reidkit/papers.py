@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .images import InputError
+from .errors import InputError
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Shape letters: Q queries, G gallery images, D embedding, K places kept.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .errors import InputError, choose
 from .features import Features
-from .images import JUNK, RULES, InputError, nearest
+from .images import JUNK, RULES
 
 METRICS = ("euclidean", "sqeuclidean", "cosine")
 
@@ -27,15 +28,6 @@ METRICS = ("euclidean", "sqeuclidean", "cosine")
 EXACT_WORK = 2**28
 BLOCK_BYTES = 3 * 2**24  # memory for one block of distances, unless an eighth of the gallery's own is more
 CHUNK_BYTES = 2**24  # gallery rows that are converted at a time
-
-
-def chosen(value: str, names: Sequence[str], what: str) -> str:
-    """`value` if it is one of `names`; else InputError with the names there are."""
-    if value not in names:
-        near = nearest(str(value), names)
-        hint = f"did you mean {near!r}? " if near else ""
-        raise InputError(f"{what} {value!r} is not known; {hint}choose one of {', '.join(names)}.")
-    return value
 
 
 def pieces(rows: int, row_bytes: int, limit: int | None = None) -> Iterator[slice]:
@@ -280,7 +272,7 @@ class Labels:
         rule: str = "market1501",
     ) -> Labels:
         """Labels of the right lengths and with all the rule needs; else InputError."""
-        chosen(rule, RULES, "rule")
+        choose(rule, RULES, "rule")
 
         def one(values: Any, n: int, what: str, of: str) -> np.ndarray | None:
             return None if values is None else as_numbers(values, n, what, of)
@@ -515,7 +507,7 @@ def rank_features(
 
 def features_pair(query: Any, gallery: Any, metric: str) -> tuple[Tensor, Tensor]:
     """Checked queries (Q, D) and gallery (G, D) on one device, and the name of the metric checked."""
-    chosen(metric, METRICS, "metric")
+    choose(metric, METRICS, "metric")
     q, g = as_matrix(query, "query"), as_matrix(gallery, "gallery")
     require_same_width(q, g)
     return q, g.to(q.device)

@@ -23,8 +23,9 @@ from . import attention, claims, plots, tables, thresholds
 from .attributes import Attributes, imbalance, read_attributes
 from .course import easy_to_hard
 from .data import ImageSet, binary_columns, binary_labels, load, standardise
+from .errors import InputError
 from .features import Answers, answer, features_of
-from .images import InputError, is_person, read_images
+from .images import is_person, read_images
 from .metrics import RERANKED, attribute_scores, column_scores, measured_row, score
 from .papers import PAPERS, published
 from .ranking import Ranking, leave_out, rank_features

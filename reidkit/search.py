@@ -23,13 +23,12 @@ from scipy import sparse
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .images import InputError
+from .errors import InputError, choose
 from .ranking import (
     CHUNK_BYTES,
     METRICS,
     as_matrix,
     blocks,
-    chosen,
     features_pair,
     float32_products,
     is_small,
@@ -257,7 +256,7 @@ def search_parts(
     query: Tensor, parts: Sequence[Tensor], k: int, metric: str, chunk: int | None = None, progress: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """`search` in a gallery that comes in parts, numbered through."""
-    chosen(metric, METRICS, "metric")
+    choose(metric, METRICS, "metric")
     require_same_width(query, parts[0])
     require_count("k", k)
     require_count("chunk", 1 if chunk is None else chunk)
@@ -757,8 +756,8 @@ def approximate(gallery: Any, metric: str = "euclidean", kind: str = "hnsw") -> 
     Raises:
         InputError: faiss is not installed, an unknown kind or metric, values that are not finite.
     """
-    chosen(kind, KINDS, "kind")
-    chosen(metric, METRICS, "metric")
+    choose(kind, KINDS, "kind")
+    choose(metric, METRICS, "metric")
     try:
         faiss = import_module("faiss")
     except ImportError:

@@ -15,7 +15,7 @@ from typing import Any
 
 import nbformat
 
-from .images import InputError
+from .errors import InputError
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 ASIDE = '<p class="aside">This panel moves: open the lesson with <code>reidkit lab</code>.</p>'

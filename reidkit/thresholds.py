@@ -27,10 +27,11 @@ from torch import Tensor
 
 from . import ranking
 from .attributes import Task
+from .errors import InputError, choose
 from .features import Answers, Features
-from .images import DISTRACTOR, JUNK, InputError
+from .images import DISTRACTOR, JUNK
 from .metrics import AP_FORMS, average_precision
-from .ranking import Labels, as_features, as_numbers, chosen, features_pair, labels_of, rank_of_matches
+from .ranking import Labels, as_features, as_numbers, features_pair, labels_of, rank_of_matches
 
 METHODS = ("logistic", "isotonic")
 
@@ -460,7 +461,7 @@ def _select(
     comparison: Comparison, threshold: Any, answers: tuple[Any, Any] | None, limits: Sequence[int], ap: str
 ) -> list[Filtered]:
     """`filtered` for several h at once: every list is sorted once, whatever their number."""
-    chosen(ap, AP_FORMS, "ap")
+    choose(ap, AP_FORMS, "ap")
     limit = _per_query(threshold, len(comparison))
     if answers is not None:
         answers = (
@@ -535,7 +536,7 @@ class EqualError:
 
 @dataclass(frozen=True)
 class Threshold:
-    """A threshold chosen for a false accept rate, with what it does on the pairs it was chosen on."""
+    """A threshold choose for a false accept rate, with what it does on the pairs it was choose on."""
 
     value: float
     low: float  # 95 % of resamples of the people choose between low and high; NaN for fewer than two people
@@ -686,7 +687,7 @@ def measure(pairs: Pairs, threshold: float, *, resamples: int = 500, seed: int =
                 people were asked for: Wilson's interval with one trial a person asked for, not a pair (wide on
                 purpose)
 
-    Measure on other people than those the threshold was chosen on, or the rates flatter it.
+    Measure on other people than those the threshold was choose on, or the rates flatter it.
 
     Raises:
         InputError: a threshold that is NaN.
@@ -931,9 +932,9 @@ def description(wanted: Mapping[str, str], tasks: Sequence[Task]) -> dict[int, i
     if not wanted:
         raise InputError(f"nothing is asked for: give one or more of {', '.join(names)}.")
     for name, answer in wanted.items():
-        chosen(name, names, "attribute")
+        choose(name, names, "attribute")
         number = names.index(name)
-        chosen(answer, tasks[number].classes, name)
+        choose(answer, tasks[number].classes, name)
         asked[number] = tasks[number].classes.index(answer)
     return asked
 
@@ -989,7 +990,7 @@ def probability_same(distance: Any, pairs: Pairs, *, method: str = "logistic", p
     Returns:
         Probabilities from 0 to 1, float64, the shape of `distance`.
     """
-    chosen(method, METHODS, "method")
+    choose(method, METHODS, "method")
     if not 0 < prior < 1:
         raise InputError(f"prior is {prior}: give the share of genuine pairs, between 0 and 1.")
     asked = np.asarray(distance.detach().cpu() if isinstance(distance, Tensor) else distance, dtype=np.float64)

@@ -45,7 +45,8 @@ from .data import (
     standardise,
     triplet_batches,
 )
-from .images import InputError
+from .errors import InputError
+from .files import write
 from .source import source_hash
 from .systems import SYSTEMS, System, histogram
 
@@ -787,13 +788,6 @@ def load_run(folder: Path | str, system: type[System] | None = None) -> Run:
     images = described.get("fingerprint", home.name.rpartition("-")[2])
     network = network.to(fabric_for(recipe).device).eval()
     return Run(home, recipe, network, rows, people, "loaded", images, targets.tasks)
-
-
-def write(path: Path, how: Callable[[Path], Any]) -> None:
-    """Write a file under a temporary name and rename it, so that it is whole or absent."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    how(temporary)
-    temporary.replace(path)
 
 
 def environment() -> dict[str, str]:

@@ -16,8 +16,8 @@ from reidkit.attributes import DUKE, MARKET, VIPER19
 from reidkit.backbones import build
 from reidkit.cams import class_map, merge, normalise
 from reidkit.data import Targets
+from reidkit.errors import InputError
 from reidkit.features import answer, describe
-from reidkit.images import InputError
 from reidkit.losses import cross_entropy, task_losses, uncertain
 from reidkit.systems.aanet import AANet, attended, peak_regions, pool_regions, region_of
 from reidkit.train import Run, fit, load_or_fit, options_of, recipe

@@ -31,7 +31,7 @@ from reidkit.attention import (
 )  # fmt: skip
 from reidkit.cams import merge
 from reidkit.data import Targets, standardise
-from reidkit.images import InputError
+from reidkit.errors import InputError
 from reidkit.systems import AANet, Baseline, InherentCode, PartMultitask, Sharenet, TwoStage
 
 PEOPLE = fakes.dressed(6, 4)

@@ -24,7 +24,8 @@ from reidkit.attributes import (
     read_attributes,
     spans,
 )
-from reidkit.images import InputError, read_images
+from reidkit.errors import InputError
+from reidkit.images import read_images
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 real = pytest.mark.skipif(not DATA.is_dir(), reason="the real data of shared/data is not on this machine")

@@ -15,7 +15,7 @@ from torch import nn
 from torchvision import models
 
 from reidkit.backbones import BACKBONES, SMALL, Convolution, build
-from reidkit.images import InputError
+from reidkit.errors import InputError
 
 IMAGES = torch.randn(2, 3, 128, 64, generator=torch.Generator().manual_seed(0))
 

@@ -12,7 +12,8 @@ import torch
 
 from reidkit import course
 from reidkit.data import Targets
-from reidkit.images import InputError, read_images
+from reidkit.errors import InputError
+from reidkit.images import read_images
 from reidkit.systems import baseline
 from reidkit.systems.baseline import Baseline, Output
 from reidkit.train import load_or_fit, recipe

@@ -11,7 +11,7 @@ from scipy import stats
 
 from reidkit import claims
 from reidkit.claims import Comparison, comparisons, interval
-from reidkit.images import InputError
+from reidkit.errors import InputError
 from reidkit.systems import SYSTEMS
 
 

@@ -17,7 +17,8 @@ from PIL import Image
 
 from reidkit import course
 from reidkit.attributes import MARKET, read_attributes
-from reidkit.images import InputError, read_images
+from reidkit.errors import InputError
+from reidkit.images import read_images
 from reidkit.train import load_or_fit, recipe
 
 TINY: dict[str, Any] = {"height": 32, "width": 16, "precision": "32-true"}

@@ -37,7 +37,8 @@ from reidkit.data import (
     triplet_batches,
     unstandardise,
 )
-from reidkit.images import InputError, read_images
+from reidkit.errors import InputError
+from reidkit.images import read_images
 
 
 def noise(b: int = 6, h: int = 24, w: int = 12, seed: int = 0) -> torch.Tensor:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from reidkit import exercises
+from reidkit.errors import InputError
 from reidkit.exercises import EXERCISES, Exercise, judge, solved
-from reidkit.images import InputError
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 EVERY = [(lesson, number) for lesson, those in EXERCISES.items() for number in range(1, len(those) + 1)]

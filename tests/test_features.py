@@ -18,8 +18,9 @@ from safetensors.torch import save_file
 from reidkit import features
 from reidkit.attributes import MARKET, read_attributes
 from reidkit.data import Targets, load, standardise
+from reidkit.errors import InputError
 from reidkit.features import Features, answer, answers_of, describe, features_in, features_of
-from reidkit.images import InputError, read_images
+from reidkit.images import read_images
 from reidkit.systems.histogram import Histogram
 from reidkit.train import Run, load_or_fit, new_network, recipe
 

@@ -21,8 +21,9 @@ from reidkit.attributes import MARKET, VIPER19, Task
 from reidkit.backbones import build
 from reidkit.cams import contrasts, normalise
 from reidkit.data import Targets, binary_columns, binary_labels
+from reidkit.errors import InputError
 from reidkit.features import Features
-from reidkit.images import InputError, read_images
+from reidkit.images import read_images
 from reidkit.losses import batch_hard_triplet, batch_triplets, class_weights, compact, scatter, sigmoid_cross_entropy
 from reidkit.metrics import measured_row, score
 from reidkit.papers import published

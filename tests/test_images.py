@@ -12,17 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from reidkit.errors import InputError, nearest
 from reidkit.images import (
     CARDS,
     COLUMNS,
-    InputError,
     absolute,
     check,
     check_schema,
     default_root,
     is_person,
     matches,
-    nearest,
     read_images,
     validation_fold,
 )

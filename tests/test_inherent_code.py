@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from reidkit import train
+from reidkit.errors import InputError
 from reidkit.features import describe
-from reidkit.images import InputError
 from reidkit.losses import batch_hard_triplet, compact, cross_entropy, scatter
 from reidkit.systems.inherent_code import InherentCode, Output
 from reidkit.train import fit, new_network, recipe

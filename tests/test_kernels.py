@@ -16,7 +16,7 @@ import torch
 from nbformat.v4 import new_code_cell, new_notebook
 
 from reidkit import course, kernels
-from reidkit.images import InputError
+from reidkit.errors import InputError
 
 SAY_PID = "import os, pathlib\n_ = pathlib.Path('pid').write_text(str(os.getpid()))"
 

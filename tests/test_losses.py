@@ -20,7 +20,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from reidkit.attributes import MARKET, Task
 from reidkit.data import class_counts
-from reidkit.images import InputError
+from reidkit.errors import InputError
 from reidkit.losses import (
     DISTANCES,
     KINDS,

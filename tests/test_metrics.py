@@ -21,8 +21,8 @@ from sklearn.metrics import (
 import reidkit
 from reidkit import metrics, ranking
 from reidkit.attributes import MARKET, Task
+from reidkit.errors import InputError
 from reidkit.features import Features
-from reidkit.images import InputError
 from reidkit.metrics import (
     attribute_scores,
     average_precision,

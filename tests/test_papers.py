@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import reidkit
-from reidkit.images import InputError
+from reidkit.errors import InputError
 from reidkit.papers import PAPERS, published
 from reidkit.systems import SYSTEMS
 from reidkit.systems import published as as_printed

@@ -15,8 +15,8 @@ from reidkit import train
 from reidkit.attributes import DUKE, MARKET, Schema
 from reidkit.backbones import build
 from reidkit.data import Targets, binary_labels
+from reidkit.errors import InputError
 from reidkit.features import answer, describe
-from reidkit.images import InputError
 from reidkit.losses import batch_hard_triplet, cross_entropy
 from reidkit.systems.part_multitask import SIX, Output, PartMultitask, is_lower
 from reidkit.train import Run, fit, load_or_fit, options_of, recipe

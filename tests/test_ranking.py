@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from reidkit import ranking
+from reidkit.errors import InputError
 from reidkit.features import Features
-from reidkit.images import JUNK, InputError
+from reidkit.images import JUNK
 from reidkit.ranking import (
     METRICS,
     Labels,

@@ -22,8 +22,9 @@ from PIL import Image
 
 from reidkit import course, plots, report
 from reidkit.attributes import MARKET, Task, read_attributes
+from reidkit.errors import InputError
 from reidkit.features import Answers
-from reidkit.images import InputError, read_images
+from reidkit.images import read_images
 from reidkit.papers import published
 from reidkit.ranking import Ranking
 from reidkit.report import PRINTED

@@ -12,7 +12,7 @@ import torch
 from scipy.spatial.distance import cdist
 
 from reidkit import ranking, rerank, search
-from reidkit.images import InputError
+from reidkit.errors import InputError
 from reidkit.ranking import METRICS, pairwise
 from reidkit.search import Gallery, approximate, recall, rerank_cost
 

@@ -15,8 +15,8 @@ from reidkit import train
 from reidkit.attributes import DUKE, MARKET, Attributes, Schema
 from reidkit.backbones import Backbone, build
 from reidkit.data import Targets, binary_columns, binary_labels, class_logits
+from reidkit.errors import InputError
 from reidkit.features import answer, describe
-from reidkit.images import InputError
 from reidkit.losses import batch_triplets, sigmoid_cross_entropy
 from reidkit.systems.sharenet import Output, Sharenet
 from reidkit.train import Run, fit, recipe

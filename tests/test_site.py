@@ -14,7 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 from reidkit import course, site
-from reidkit.images import InputError
+from reidkit.errors import InputError
 
 CHROMIUM = Path("/usr/bin/chromium")
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))

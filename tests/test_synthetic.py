@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from reidkit import synthetic
-from reidkit.images import InputError
+from reidkit.errors import InputError
 from reidkit.synthetic.population import DOWN_COLOURS, FIELDS, UP_COLOURS
 from reidkit.synthetic.shots import FOLDERS
 from reidkit.synthetic.write import part_path

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 import reidkit
 from reidkit import attention, plots, train
 from reidkit.data import Batch, Targets, standardise
+from reidkit.errors import InputError
 from reidkit.features import describe
-from reidkit.images import InputError
 from reidkit.losses import batch_hard_triplet, cross_entropy
 from reidkit.search import Gallery
 from reidkit.systems import SYSTEMS, System

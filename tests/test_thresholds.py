@@ -15,8 +15,9 @@ from sklearn.metrics import average_precision_score, roc_curve
 
 from reidkit import ranking, thresholds
 from reidkit.attributes import Task
+from reidkit.errors import InputError
 from reidkit.features import Answers, Features
-from reidkit.images import JUNK, InputError
+from reidkit.images import JUNK
 from reidkit.metrics import AP_FORMS, evaluate
 from reidkit.ranking import pairwise
 from reidkit.thresholds import (

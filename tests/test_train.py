@@ -27,8 +27,8 @@ from safetensors.torch import load_file
 from reidkit import cli, train
 from reidkit.attributes import Task
 from reidkit.data import ImageSet, Targets, unstandardise
+from reidkit.errors import InputError
 from reidkit.features import describe
-from reidkit.images import InputError
 from reidkit.metrics import evaluate
 from reidkit.systems import SYSTEMS, System
 from reidkit.train import PROFILES, Recipe, fingerprint, fit, load_or_fit, load_run, options_of, plan, rate, recipe

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from reidkit import train
 from reidkit.attributes import Task
 from reidkit.data import Targets, class_counts, jitter, mix, recolour, standardise, triplet_batches
+from reidkit.errors import InputError
 from reidkit.features import answer, describe
-from reidkit.images import InputError
 from reidkit.losses import KINDS, task_losses
 from reidkit.metrics import attribute_scores
 from reidkit.synthetic import PARTS

@@ -24,8 +24,8 @@ from reidkit import thresholds, widgets
 from reidkit.attention import attribute_maps
 from reidkit.attributes import Attributes, Schema
 from reidkit.data import load
+from reidkit.errors import InputError
 from reidkit.features import Features, answers_of, describe
-from reidkit.images import InputError
 from reidkit.metrics import evaluate, evaluate_distance
 from reidkit.ranking import labels_of, leave_out, rank_features
 from reidkit.search import rerank

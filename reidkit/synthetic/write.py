@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.io import savemat
 from tqdm.auto import tqdm
 
-from ..images import InputError
+from ..errors import InputError
 from .body import PARTS
 from .population import DOWN_COLOURS, FIELDS, UP_COLOURS
 from .render import box_error, chosen, stream

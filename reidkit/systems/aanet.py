@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from ..backbones import Backbone
 from ..cams import class_map, contrasts, merge
 from ..data import Batch, Targets
-from ..images import InputError
+from ..errors import InputError
 from ..losses import cross_entropy, task_losses, uncertain
 from .base import Recipes, System, Variants
 

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from ..attributes import Task
 from ..backbones import Backbone
 from ..data import Batch, ImageSet, Targets
-from ..images import InputError
+from ..errors import InputError
 
 Recipes = Mapping[str, Mapping[str, Any]]  # by profile: values of fields of `Recipe` and of the system's own options
 Variants = Mapping[str, Recipes]  # by row of a table: the same changes, by profile or for "all"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..backbones import Backbone
 from ..data import Batch, Targets
-from ..images import InputError
+from ..errors import InputError
 from ..losses import batch_hard_triplet, compact, cross_entropy, hardest_pairs
 from .base import Recipes, System, Variants
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..backbones import Backbone
 from ..data import Batch, Targets, standardise, unstandardise
-from ..images import InputError
+from ..errors import InputError
 from .base import Recipes, System
 
 

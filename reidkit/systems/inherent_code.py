@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..backbones import Backbone
 from ..data import Batch, ImageSet, Targets, standardise
-from ..images import InputError
+from ..errors import InputError
 from ..losses import REDUCTIONS, at_least_float32, batch_hard_triplet, compact, cross_entropy, scatter
 from .base import Recipes, System, Variants
 

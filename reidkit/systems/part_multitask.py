@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from ..backbones import RESNETS, Backbone, open_last_stage
 from ..data import Batch, Targets, binary_columns, binary_labels, class_logits
-from ..images import InputError
+from ..errors import InputError
 from ..losses import REDUCTIONS, batch_hard_triplet, cross_entropy, hardest_pairs, sigmoid_cross_entropy
 from .base import Recipes, System, Variants
 

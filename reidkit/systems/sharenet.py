@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..backbones import Backbone
 from ..data import Batch, ImageSet, Targets, binary_columns, binary_labels, class_logits
-from ..images import InputError
+from ..errors import InputError
 from ..losses import (
     MINING,
     REDUCTIONS,

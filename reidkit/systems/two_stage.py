@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from ..attributes import THINGS, Task, spans
 from ..backbones import Backbone
 from ..data import Batch, Targets, jitter, layered, mix, parted, paste, recolour
-from ..images import InputError
+from ..errors import InputError
 from ..losses import KINDS, adjust, class_weights, part_presence, task_losses, triplet
 from ..synthetic import PARTS
 from .base import Recipes, System, Variants

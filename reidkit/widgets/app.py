@@ -18,8 +18,8 @@ from torch import Tensor
 
 from .. import plots
 from ..data import load, standardise
+from ..errors import InputError
 from ..features import Features, features_of
-from ..images import InputError
 from ..train import Run, load_run
 from . import view
 

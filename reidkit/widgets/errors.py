@@ -12,8 +12,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .. import plots, thresholds
+from ..errors import InputError
 from ..features import images_of
-from ..images import InputError
 from ..plots import BLUE, GREEN, ORANGE, VERMILION
 from ..thresholds import Pairs
 from ..train import Run

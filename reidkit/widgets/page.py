@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 
-from ..images import InputError
+from ..errors import InputError
 
 TEMPLATE = """{%- extends "voila/templates/lab/index.html.j2" -%}
 {# Voila's own page asks a content network for icons that no widget here has: nothing is asked outside #}

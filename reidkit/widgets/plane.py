@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .. import losses, plots
-from ..images import InputError
+from ..errors import InputError
 from . import view
 from .app import App, control, row
 

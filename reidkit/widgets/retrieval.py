@@ -24,8 +24,8 @@ from torch import Tensor
 from .. import plots, thresholds
 from ..attention import attribute_maps, merged_map, pair_maps
 from ..data import load
+from ..errors import InputError
 from ..features import Features, answers_of, describe, images_of
-from ..images import InputError
 from ..metrics import average_precision, evaluate, evaluate_distance
 from ..plots import BLUE, ORANGE
 from ..ranking import (

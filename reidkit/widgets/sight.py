@@ -26,8 +26,8 @@ from ..attention import (
     pointing,
     read_by,
 )
+from ..errors import InputError
 from ..features import images_of
-from ..images import InputError
 from ..synthetic import PARTS
 from ..train import Run
 from . import view

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from .. import plots
 from ..attributes import Attributes
+from ..errors import InputError
 from ..features import Answers, answers_of, images_of
-from ..images import JUNK, InputError
+from ..images import JUNK
 from ..thresholds import described_as, description
 from ..train import Run
 from . import view
