@@ -30,8 +30,8 @@ from reidkit.data import ImageSet, load, standardise
 from reidkit.files import write
 from reidkit.images import is_person, read_images
 from reidkit.report import variant_of
+from reidkit.runs import Run, load_run
 from reidkit.synthetic import PARTS
-from reidkit.train import Run, load_run
 
 
 def markdown(table: pd.DataFrame) -> str:

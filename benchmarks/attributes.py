@@ -22,6 +22,7 @@ import typer
 from scores import images_of, numbers
 
 from reidkit import course
+from reidkit.calibration import expected_calibration_error
 from reidkit.cli import setting
 from reidkit.data import load
 from reidkit.features import answer
@@ -29,8 +30,8 @@ from reidkit.files import write
 from reidkit.images import is_person
 from reidkit.losses import KINDS
 from reidkit.metrics import attribute_scores, class_scores
-from reidkit.thresholds import expected_calibration_error
-from reidkit.train import load_or_fit, recipe
+from reidkit.recipes import recipe
+from reidkit.runs import load_or_fit
 
 
 def measure(images: pd.DataFrame, kind: str, changes: dict[str, str], **known: object) -> pd.DataFrame:

@@ -20,10 +20,10 @@ import typer
 from reidkit import course
 from reidkit.features import Features, features_of, images_of
 from reidkit.files import write
-from reidkit.metrics import measured_row
+from reidkit.ranking import measured_row
 from reidkit.report import variant_of
+from reidkit.runs import load_run
 from reidkit.systems.part_multitask import DESCRIPTORS, joined
-from reidkit.train import load_run
 
 
 def share_of_identification(blocks: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> float:

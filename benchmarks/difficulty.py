@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 import typer
 
+from reidkit.distances import pairwise
 from reidkit.features import Features
 from reidkit.metrics import average_precision
-from reidkit.ranking import pairwise, rank_of_matches
-from reidkit.train import load_run
+from reidkit.ranking import rank_of_matches
+from reidkit.runs import load_run
 
 Relation = Callable[[pd.Series, pd.DataFrame], np.ndarray]
 

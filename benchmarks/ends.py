@@ -16,8 +16,8 @@ import typer
 
 from reidkit import course
 from reidkit.files import write
+from reidkit.recipes import Recipe, options_of
 from reidkit.report import variant_of
-from reidkit.train import Recipe, options_of
 
 WATCHED = ["identity", "compact", "scatter", "length", "to_centre"]
 

@@ -15,8 +15,9 @@ import typer
 
 from reidkit import read_attributes
 from reidkit.features import features_of, images_of
-from reidkit.metrics import by_group, score
-from reidkit.train import load_run
+from reidkit.metrics import by_group
+from reidkit.ranking import Comparison
+from reidkit.runs import load_run
 
 
 def main(
@@ -27,7 +28,7 @@ def main(
     run = load_run(folder)
     images = images_of(run)
     query, gallery = (features_of(run, images, split) for split in ("query", "gallery"))
-    scores, pids = score(query, gallery, run.recipe.metric), query.table["pid"]
+    scores, pids = Comparison.of(query, gallery, run.recipe.metric).score(), query.table["pid"]
     attributes = read_attributes(run.recipe.dataset, images.attrs["root"], fold=run.recipe.fold).only(tasks.split(","))
     parts = {"all": by_group(scores, pids, ["everybody"] * len(pids))}
     for task, codes in zip(attributes.schema.tasks, attributes.of(pids).T, strict=True):

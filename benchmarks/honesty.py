@@ -16,10 +16,11 @@ import pandas as pd
 import torch
 import typer
 
-from reidkit import course, thresholds
+from reidkit import course, verification
 from reidkit.features import Features
 from reidkit.files import write
-from reidkit.train import Recipe
+from reidkit.ranking import Comparison
+from reidkit.recipes import Recipe
 
 
 def half(features: Features, people: np.ndarray) -> Features:
@@ -39,12 +40,12 @@ def main(folders: list[Path], far: Annotated[float, typer.Option(help="The rate 
         query, gallery = (Features.load(folder / f"features-{split}.safetensors") for split in ("query", "gallery"))
         people = np.random.default_rng(0).permutation(query.table["pid"].unique())
         pairs = [
-            thresholds.pairs(thresholds.compare_features(half(query, own), half(gallery, own), plan.metric))
+            verification.pairs(Comparison.of(half(query, own), half(gallery, own), plan.metric))
             for own in (people[::2], people[1::2])
         ]
         for k in (0, 1):
-            chosen = thresholds.threshold_at(pairs[k], far)
-            found = thresholds.measure(pairs[1 - k], chosen.value)
+            chosen = verification.threshold_at(pairs[k], far)
+            found = verification.measure(pairs[1 - k], chosen.value)
             rates = [chosen.frr, found.frr, found.far, found.far_low, found.far_high]
             inside = found.far_low <= far <= found.far_high
             about = [folder.name, plan.dataset, plan.epochs, plan.fold, plan.seed, k, len(people) // 2]

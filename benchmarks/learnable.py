@@ -35,8 +35,9 @@ from reidkit.features import answer
 from reidkit.files import write
 from reidkit.images import is_person, read_images
 from reidkit.metrics import attribute_scores
+from reidkit.recipes import needs_parts, recipe
+from reidkit.runs import load_or_fit
 from reidkit.synthetic import PARTS
-from reidkit.train import load_or_fit, needs_parts, recipe
 
 OWN: dict[str, Any] = {
     "last_stride": 1, "epochs": 20, "batch": 48, "validation": 0, "patience": 0, "schedule": "cosine", "rotate": 0.0,

@@ -21,10 +21,10 @@ import typer
 
 from reidkit import claims
 from reidkit.papers import published
+from reidkit.recipes import recipe
 from reidkit.report import PRINTED, Printed
 from reidkit.systems.aanet import AANet
 from reidkit.tables import markdown
-from reidkit.train import recipe
 
 HOME = Path(__file__).parents[1]
 FIGURES = HOME / "figures"

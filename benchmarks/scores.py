@@ -51,9 +51,10 @@ from reidkit.cli import setting
 from reidkit.features import Features, features_of
 from reidkit.files import write
 from reidkit.images import read_images
-from reidkit.metrics import measured_row, score
+from reidkit.ranking import Comparison, measured_row
+from reidkit.recipes import recipe
+from reidkit.runs import load_or_fit
 from reidkit.systems import SYSTEMS
-from reidkit.train import load_or_fit, recipe
 
 VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "histogram": ("colour histogram, nothing learnt", "histogram", {}),
@@ -88,7 +89,7 @@ def measure(images: pd.DataFrame, system: str, changes: dict[str, Any], **known:
     query, gallery = (features_of(run, images, split) for split in ("query", "gallery"))
     found: dict[str, Any] = measured_row(query, gallery, plan.metric)
     if plan.dataset == "towncentre":
-        found["rank1_far"] = score(query, far_from(query, gallery), plan.metric).rank1
+        found["rank1_far"] = Comparison.of(query, far_from(query, gallery), plan.metric).score().rank1
     answers = course.attribute_table(run, images)
     if answers is not None:
         found |= {name: answers.loc["global", name] for name in ("accuracy", "commonest", "macro_f1")}

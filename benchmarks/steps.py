@@ -24,8 +24,9 @@ import typer
 from reidkit import backbones
 from reidkit.attributes import MARKET
 from reidkit.data import ImageSet
+from reidkit.recipes import recipe
 from reidkit.systems import SYSTEMS
-from reidkit.train import fit, recipe
+from reidkit.train import fit
 
 INSTANCES = 4
 

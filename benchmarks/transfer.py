@@ -20,12 +20,13 @@ import torch
 import typer
 from scores import images_of, numbers, summary
 
-from reidkit import course, thresholds
+from reidkit import course, filters
 from reidkit.cli import setting
 from reidkit.features import answers_of, features_of
 from reidkit.files import write
-from reidkit.metrics import measured_row
-from reidkit.train import Run, load_or_fit, recipe
+from reidkit.ranking import Comparison, measured_row
+from reidkit.recipes import recipe
+from reidkit.runs import Run, load_or_fit
 
 DIFFER = 3  # tasks of twelve that a returned image may answer otherwise than the query
 
@@ -41,11 +42,11 @@ def measure(run: Run, images: pd.DataFrame, reader: Run) -> dict[str, float]:
     """
     query, gallery = (features_of(run, images, split) for split in ("query", "gallery"))
     row = measured_row(query, gallery, run.recipe.metric)
-    compared = thresholds.compare_features(query, gallery, run.recipe.metric)
+    compared = Comparison.of(query, gallery, run.recipe.metric)
     said = tuple(answers_of(reader, part.table, keep=True).classes for part in (query, gallery))
-    mean = thresholds.mean_threshold(compared)
+    mean = filters.mean_threshold(compared)
     for name, given in (("threshold", {}), ("filter", {"answers": said, "h": DIFFER})):
-        left = thresholds.filtered(compared, mean, ap="trapezoid", **given)
+        left = filters.filtered(compared, mean, ap="trapezoid", **given)
         row |= {f"mAP_{name}_strict": left.mAP, f"mAP_{name}_returned": left.mAP_returned_only}
     return {**row, "minutes": run.history["seconds"].sum() / 60}
 

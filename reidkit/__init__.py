@@ -13,53 +13,40 @@ if TYPE_CHECKING:
     from .attributes import read_attributes
     from .errors import InputError
     from .features import Features, describe, features_of
+    from .gallery import Gallery
     from .images import read_images, validation_fold
-    from .metrics import Scores, evaluate, score
+    from .metrics import Scores
     from .papers import published
-    from .ranking import Ranking, rank
-    from .search import Gallery, rerank, rerank_cost
+    from .ranking import Comparison, Labels, Ranking, evaluate
+    from .recipes import Recipe, recipe
+    from .reranking import rerank, rerank_cost
+    from .runs import load_or_fit, load_run
     from .systems import System
-    from .train import Recipe, fit, load_or_fit, load_run, recipe
+    from .train import fit
     from .widgets import browse
-
-__all__ = [
-    "Features",
-    "Gallery",
-    "InputError",
-    "Ranking",
-    "Recipe",
-    "Scores",
-    "System",
-    "browse",
-    "describe",
-    "evaluate",
-    "features_of",
-    "fit",
-    "load_or_fit",
-    "load_run",
-    "published",
-    "rank",
-    "read_attributes",
-    "read_images",
-    "recipe",
-    "rerank",
-    "rerank_cost",
-    "score",
-    "validation_fold",
-]
 
 _HOME = {
     "attributes": ("read_attributes",),
+    "errors": ("InputError",),
     "features": ("Features", "describe", "features_of"),
-    "images": ("InputError", "read_images", "validation_fold"),
-    "metrics": ("Scores", "evaluate", "score"),
+    "gallery": ("Gallery",),
+    "images": ("read_images", "validation_fold"),
+    "metrics": ("Scores",),
     "papers": ("published",),
-    "ranking": ("Ranking", "rank"),
-    "search": ("Gallery", "rerank", "rerank_cost"),
+    "ranking": ("Comparison", "Labels", "Ranking", "evaluate"),
+    "recipes": ("Recipe", "recipe"),
+    "reranking": ("rerank", "rerank_cost"),
+    "runs": ("load_or_fit", "load_run"),
     "systems": ("System",),
-    "train": ("Recipe", "fit", "load_or_fit", "load_run", "recipe"),
+    "train": ("fit",),
     "widgets": ("browse",),
 }
+__all__ = [
+    "Comparison", "Features", "Gallery", "InputError", "Labels", "Ranking", "Recipe", "Scores", "System", "browse",
+    "describe", "evaluate", "features_of", "fit", "load_or_fit", "load_run", "published", "read_attributes",
+    "read_images", "recipe", "rerank", "rerank_cost", "validation_fold",
+]  # fmt: skip
+
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
 

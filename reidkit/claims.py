@@ -22,7 +22,7 @@ import pandas as pd
 from scipy import stats
 
 from .errors import InputError
-from .metrics import RERANKED
+from .ranking import RERANKED
 from .systems import SYSTEMS
 from .tables import markdown
 

@@ -22,6 +22,7 @@ from rich.table import Table
 from . import doctor as diagnosis
 from .errors import InputError
 from .images import CARDS, absolute, check, default_root, is_person, read_images
+from .ranking import Comparison, Labels
 
 app = typer.Typer(
     name="reidkit",
@@ -218,7 +219,8 @@ def train(
 ) -> None:
     """Train a system, describe query and gallery, score them. The same command again goes on where it was."""
     from . import course
-    from .train import load_or_fit, recipe
+    from .recipes import recipe
+    from .runs import load_or_fit
 
     changes = dict(setting(text) for text in settings or [])
     plan = recipe(system, profile, dataset=dataset, fold=fold, seed=seed, **changes)
@@ -250,10 +252,10 @@ def report(
     from .course import attribute_table
     from .features import features_of
     from .files import write
-    from .metrics import score
 
     query, gallery = (features_of(run, images, split, progress=watched()) for split in ("query", "gallery"))
-    scores = score(query, gallery, metric, ap=ap, reranked=reranked, progress=watched())
+    comparison = Comparison.of(query, gallery, metric)
+    scores = (comparison.rerank(progress=watched()) if reranked else comparison).score(ap)
     about: dict[str, Any] = {
         "run": str(run.folder),
         "system": run.recipe.system,
@@ -286,11 +288,11 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score a finished run: mAP, CMC, mINP, and how many queries had no match."""
+    from .distances import METRICS
     from .errors import choose
     from .features import images_of
     from .metrics import AP_FORMS
-    from .ranking import METRICS
-    from .train import load_run
+    from .runs import load_run
 
     choose(ap, AP_FORMS, "ap")
     if metric is not None:
@@ -318,10 +320,9 @@ def search(
     from . import plots
     from .data import load
     from .features import answers_of, describe, features_in, features_of, images_of
-    from .ranking import leave_out, rank, rank_distance
-    from .search import rerank as reranked
-    from .thresholds import described_as, description
-    from .train import load_run
+    from .filters import described_as, description
+    from .ranking import leave_out
+    from .runs import load_run
 
     if save is not None and save.suffix.lower() not in (".png", ".pdf", ".svg", ".jpg"):
         raise InputError(f"--save {save} has the ending {save.suffix!r}: use .png, .pdf, .svg or .jpg.")
@@ -349,11 +350,8 @@ def search(
         query = describe(found.network, load(asked, plan.height, plan.width), plan).descriptor
         shown = shown or features_of(found, images_of(found, root), "gallery", progress=watched())
         table, pids = shown.table, shown.table["pid"].to_numpy()
-        if rerank:
-            distance = reranked(query, shown.descriptor, metric=plan.metric, progress=watched())
-            ranking = rank_distance(distance, [-2], pids, rule="none")
-        else:
-            ranking = rank(query, shown.descriptor, [-2], pids, metric=plan.metric, rule="none")
+        comparison = Comparison.of_descriptors(query, shown.descriptor, Labels([-2], pids), plan.metric, "none")
+        ranking = (comparison.rerank(progress=watched()) if rerank else comparison).rank()
         if wanted:
             said = answers_of(found, table, keep=True, progress=watched()).classes
             misfit = [said[:, number] != answer for number, answer in description(wanted, found.tasks).items()]
@@ -383,9 +381,9 @@ def search(
 
 def honest(run: Any, root: Path | None) -> Any:
     """Temperatures from the people whom the training held out; None where it held out nobody."""
+    from .calibration import temperatures
     from .course import sets
     from .features import answer, images_of
-    from .thresholds import temperatures
 
     held_out = sets(run.recipe, images_of(run, root), progress=watched())[1] if run.recipe.validation else None
     if held_out is None:
@@ -465,7 +463,7 @@ def browse(
 ) -> None:
     """The retrieval browser as a page, reachable from this machine only, for people who do not code (needs voila)."""
     from .features import images_of
-    from .train import load_run
+    from .runs import load_run
     from .widgets.page import page
 
     given = [str(absolute(each)) for each in (run, reader) if each]

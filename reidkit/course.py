@@ -25,8 +25,9 @@ from .features import answer, stamp
 from .files import write
 from .images import CARDS, check, default_root, is_person, read_images, validation_fold
 from .metrics import Scores, attribute_scores
+from .recipes import PROFILES, Recipe, learns_attributes, needs_parts
+from .runs import Run, environment
 from .systems import System
-from .train import PROFILES, Recipe, Run, environment, learns_attributes, needs_parts
 
 SIZES = {"smoke": "smoke", "quick": "quick", "paper": "full"}  # of the synthetic benchmark, by profile
 CELL_SECONDS = {"smoke": 300, "quick": 1800, "paper": 7 * 86400}  # a cell that takes longer hangs

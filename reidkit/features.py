@@ -22,8 +22,10 @@ from .data import ImageSet, load, standardise
 from .errors import InputError
 from .files import write
 from .images import absolute, read_images
+from .recipes import Recipe
+from .runs import Run
 from .systems import System
-from .train import Recipe, Run, fabric_for
+from .train import fabric_for
 
 COLUMNS = ("pid", "camid", "frame", "orientation")
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}

@@ -1,26 +1,20 @@
-"""Scores of a retrieval: CMC, mAP in both published forms, mINP.
+"""Scores of a retrieval: CMC, mAP in both published forms, mINP; and of answers to attributes.
 
-Every one of them is a function of the places of a query's matches alone (`ranking.rank_of_matches`).
+Every score of a retrieval is a function of the places of a query's matches alone (`ranking.places_of_matches`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from sklearn.metrics import f1_score, recall_score
 
 from .attributes import Task
 from .errors import InputError, choose
-from .features import Features
-from .ranking import Labels, as_features, blocks, features_pair, labels_of, pairwise, places_of_matches, slices
-from .search import rerank
 
 AP_FORMS = ("precision", "trapezoid")
 
@@ -119,175 +113,6 @@ def scores_of(places: list[np.ndarray], n_gallery: int, metric: str, rule: str, 
         rule,
         ap,
     )
-
-
-def evaluate(
-    query: Any,
-    gallery: Any,
-    query_pids: Any,
-    gallery_pids: Any,
-    query_camids: Any = None,
-    gallery_camids: Any = None,
-    metric: str = "euclidean",
-    rule: str = "market1501",
-    ap: str = "precision",
-    *,
-    query_ids: Any = None,
-    gallery_ids: Any = None,
-    max_rank: int = 50,
-) -> Scores:
-    """Measure CMC, mAP and mINP of descriptors over the whole gallery, in bounded memory.
-
-    Small problems (up to 2^28 multiply-adds) are measured in float64, larger ones in float32 by matrix products. Both
-    give the same distance to about 1e-6 of the descriptors' spread.
-
-    Junk (gallery pid -1) is never counted. Distractors (a pid no query has, 0 in Market-1501) stay in the gallery
-    and never match. Equal distances keep the gallery's order.
-
-    Args:
-        query: (Q, D), numpy or torch, any device, any float type.
-        gallery: (G, D), numpy or torch, any device, any float type.
-        query_pids: (Q,) integers, the person of each query.
-        gallery_pids: (G,) integers, the person of each gallery image.
-        query_camids: (Q,) integers, the camera of each query, for "market1501".
-        gallery_camids: (G,) integers, the camera of each gallery image, for "market1501".
-        metric: "euclidean", "sqeuclidean" or "cosine".
-        rule: "market1501" leaves out the same person from the same camera, "same_image" the query's own image, "none"
-            nothing.
-        ap: "precision" or "trapezoid", see `average_precision`.
-        query_ids: (Q,) integers, a number per image, for "same_image"; not needed where both sets are the same.
-        gallery_ids: (G,) integers, a number per image, for "same_image"; not needed where both sets are the same.
-        max_rank: length K of the CMC curve at most.
-    Returns:
-        Scores in percent.
-    Raises:
-        InputError: shapes that do not fit, values that are not finite, unknown names, no query with a match.
-    """
-    choose(ap, AP_FORMS, "ap")
-    q, g = features_pair(query, gallery, metric)
-    labels = Labels.checked(
-        len(q), len(g), query_pids, gallery_pids, query_camids, gallery_camids, query_ids, gallery_ids, rule
-    )
-    places = places_of(blocks(q, g, metric, only_order=True), labels, rule)
-    return scores_of(places, len(g), metric, rule, ap, max_rank)
-
-
-def evaluate_distance(
-    distance: Any,
-    query_pids: Any,
-    gallery_pids: Any,
-    query_camids: Any = None,
-    gallery_camids: Any = None,
-    rule: str = "market1501",
-    ap: str = "precision",
-    *,
-    query_ids: Any = None,
-    gallery_ids: Any = None,
-    max_rank: int = 50,
-    metric: str = "given",
-) -> Scores:
-    """`evaluate` for distances (Q, G) one has already, from re-ranking or a metric of one's own, called `metric`."""
-    table = as_features(distance, "distance").cpu().numpy()
-    n_query, n_gallery = table.shape
-    labels = Labels.checked(
-        n_query,
-        n_gallery,
-        query_pids,
-        gallery_pids,
-        query_camids,
-        gallery_camids,
-        query_ids,
-        gallery_ids,
-        rule,
-    )
-    return scores_of(places_of(slices(table), labels, rule), n_gallery, metric, rule, ap, max_rank)
-
-
-def score(
-    query: Features,
-    gallery: Features,
-    metric: str = "euclidean",
-    *,
-    rule: str | None = None,
-    ap: str = "precision",
-    reranked: bool = False,
-    progress: bool = False,
-) -> Scores:
-    """`evaluate` for described images; the rule is the data set's own unless another is given.
-
-    With `reranked`, distances are those of `search.rerank` with the numbers of its paper.
-    """
-    labels = labels_of(query, gallery) | {"rule": rule or gallery.table.attrs["rule"], "ap": ap}
-    if not reranked:
-        return evaluate(query.descriptor, gallery.descriptor, **labels, metric=metric)
-    distance = rerank(query.descriptor, gallery.descriptor, metric=metric, progress=progress)
-    return evaluate_distance(distance, **labels, metric=f"{metric}, re-ranked")
-
-
-PLACES = (1, 5, 10, 20)  # of the CMC curve, in every measured row
-RERANKED = "reranked_"  # how the columns of re-ranked scores begin
-
-
-def measured_row(query: Features, gallery: Features, metric: str = "euclidean") -> dict[str, float]:
-    """Score a retrieval as every measured table holds it: percent, in both forms of AP, as it is and re-ranked.
-
-    Returns:
-        mAP (form "precision"), mAP_trapezoid, rank1, rank5, rank10, rank20; and the same after RERANKED.
-    """
-    labels = labels_of(query, gallery) | {"rule": gallery.table.attrs["rule"]}
-    apart = pairwise(query.descriptor, gallery.descriptor, metric)
-    row: dict[str, float] = {}
-    for start, distance in (("", apart), (RERANKED, rerank(query.descriptor, gallery.descriptor, metric=metric))):
-        one, other = (evaluate_distance(distance, **labels, ap=ap) for ap in AP_FORMS)
-        row |= {f"{start}mAP": one.mAP, f"{start}mAP_trapezoid": other.mAP}
-        row |= {f"{start}rank{k}": one.at(k) for k in PLACES}
-    return row
-
-
-def places_of(parts: Iterable[tuple[slice, np.ndarray]], labels: Labels, rule: str) -> list[np.ndarray]:
-    """Places of the matches of every query, an array (M,) each, from blocks of distances as `ranking.blocks` gives."""
-    pairs = labels.pairs(rule)
-
-    def some(distance: np.ndarray, concerned: list[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
-        return [places_of_matches(row, *pair) for row, pair in zip(distance, concerned, strict=True)]
-
-    places: list[np.ndarray] = []
-    threads = torch.get_num_threads()
-    with ThreadPoolExecutor(threads) as pool:  # numpy sorts without holding Python's lock
-        for _, distance in parts:
-            shares = np.array_split(distance, threads)
-            for found in pool.map(some, shares, [list(islice(pairs, len(share))) for share in shares]):
-                places += found
-    return places
-
-
-def view_scores(query: Features, gallery: Features, metric: str = "euclidean") -> pd.DataFrame:
-    """Show which views are hard: mAP by the orientation of the query (rows) and of the matches that count (columns).
-
-    Matches are images from other cameras. A match in another orientation than the column's is left out. Every stranger
-    stays, so that all cells are ranked against the same people.
-
-    Returns:
-        Percent, indexed by orientation; NaN where no query has such a match.
-    Raises:
-        InputError: images without orientations.
-    """
-    asked, shown = query.table, gallery.table
-    if (asked["orientation"] < 0).all() or (shown["orientation"] < 0).all():
-        raise InputError(f"the images of {asked.attrs.get('dataset', 'this table')} have no orientation: ask others.")
-    distance = pairwise(query.descriptor, gallery.descriptor, metric).numpy()
-    pids, cameras, views = (shown[name].to_numpy() for name in ("pid", "camid", "orientation"))
-    rows = []
-    for i, (pid, camera, view) in enumerate(zip(asked["pid"], asked["camid"], asked["orientation"], strict=True)):
-        strangers = np.sort(distance[i, (pids != pid) & (pids >= 0)])
-        for other in np.unique(views[views >= 0]):
-            near = np.sort(distance[i, (pids == pid) & (cameras != camera) & (views == other)])
-            if len(near) and view >= 0:
-                places = np.searchsorted(strangers, near) + 1 + np.arange(len(near))
-                rows.append((view, other, 100 * average_precision(places)))
-    table = pd.DataFrame(rows, columns=["query", "match", "mAP"]).pivot_table("mAP", "query", "match")
-    every = np.unique(np.concatenate([asked["orientation"], views]))
-    return table.reindex(index=every[every >= 0], columns=every[every >= 0])
 
 
 def by_group(scores: Scores, pids: Any, groups: Any, *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:

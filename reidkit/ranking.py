@@ -1,303 +1,79 @@
-"""Descriptors to rankings: distances, the exclusion rules by name, ties broken by gallery index.
+"""A retrieval: queries against a gallery under one metric and one rule, put in order and scored.
 
 Shape letters: Q queries, G gallery images, D embedding, K places kept.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from .distances import as_features, as_numbers, blocks, features_pair, pairwise, slices
 from .errors import InputError, choose
 from .features import Features
 from .images import JUNK, RULES
-
-METRICS = ("euclidean", "sqeuclidean", "cosine")
-
-# Below this many multiply-adds (about a second) distances are taken by differences in float64: exact
-# ties stay ties and nothing cancels. Above it a float32 matrix product is some fifty times as fast.
-EXACT_WORK = 2**28
-BLOCK_BYTES = 3 * 2**24  # memory for one block of distances, unless an eighth of the gallery's own is more
-CHUNK_BYTES = 2**24  # gallery rows that are converted at a time
-
-
-def pieces(rows: int, row_bytes: int, limit: int | None = None) -> Iterator[slice]:
-    """Cut rows into slices of at most `limit` bytes each (CHUNK_BYTES by default), but of at least one row."""
-    step = max(1, (limit or CHUNK_BYTES) // max(1, row_bytes))
-    for start in range(0, rows, step):
-        yield slice(start, min(start + step, rows))
-
-
-def as_matrix(features: Any, what: str, *, read: bool = True) -> Tensor:
-    """Check descriptors (N, D), numpy or torch, and give them as a tensor of the same type and device, not copied.
-
-    Raises InputError unless they are a two-dimensional array of finite numbers. Without `read` only the shape is
-    checked.
-    """
-    try:
-        with warnings.catch_warnings():  # a memory map that may not be written to: nothing here writes
-            warnings.filterwarnings("ignore", "The given NumPy array is not writ")
-            tensor = torch.as_tensor(features)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{what} is no array of numbers ({error}): give a (N, D) array.") from None
-    if tensor.ndim != 2 or 0 in tensor.shape:
-        raise InputError(
-            f"{what} has the shape {tuple(tensor.shape)}, expected (N, D) with at least one row and one column."
-        )
-    tensor = tensor.detach()
-    if read:
-        require_finite(tensor, what)
-    return tensor
-
-
-def as_features(features: Any, what: str) -> Tensor:
-    """`as_matrix` as float32 or float64; what is of another type is copied."""
-    tensor = as_matrix(features, what)
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
-
-
-def require_finite(tensor: Tensor, what: str) -> None:
-    """Raise InputError if any row (N, D) holds NaN or infinity. Works by pieces: isfinite() would copy everything."""
-    bad = []
-    for rows in pieces(len(tensor), tensor.shape[1] * 8, CHUNK_BYTES // 4):
-        part = tensor[rows]
-        total = part.sum(1, dtype=torch.float64 if part.dtype == torch.float64 else torch.float32)
-        if not total.isfinite().all():
-            bad += [rows.start + i for i in (~part.isfinite()).any(1).nonzero()[:, 0].tolist()]
-    if bad:
-        raise InputError(
-            f"{what} holds NaN or infinity in {len(bad)} of {len(tensor)} rows, the first is row {bad[0]}: "
-            "look for images that did not decode or a training that diverged, and leave those rows out."
-        )
-
-
-def as_numbers(numbers: Any, n: int, what: str, of: str) -> np.ndarray:
-    """Whole numbers (n,) as int64; raises InputError for another length or for fractions."""
-    if isinstance(numbers, Tensor):
-        numbers = numbers.detach().cpu()
-    try:
-        array = np.asarray(numbers)
-        whole = array.astype(np.int64)
-    except (TypeError, ValueError):
-        raise InputError(f"{what} are not whole numbers: give one integer for each row of {of}.") from None
-    if array.ndim != 1 or len(array) != n:
-        raise InputError(f"{what} has the shape {array.shape}, but {of} has {n} rows: give one for each row.")
-    if array.dtype.kind not in "iub" and not np.array_equal(whole, array):
-        raise InputError(f"{what} holds fractions or NaN: give one integer for each row of {of}.")
-    return whole
-
-
-def prepare(features: Tensor, metric: str) -> Tensor:
-    """Descriptors as the metric reads them: cosine compares directions, so rows become unit vectors."""
-    return F.normalize(features, dim=1) if metric == "cosine" else features
-
-
-@contextmanager
-def float32_products() -> Iterator[None]:
-    """Matrix products in full float32, whatever the training asked for: TF32 and bfloat16 change who is nearest."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-Fill = Callable[[Tensor, Tensor], None]  # writes the distances of queries (Q, D) into a tensor (Q, G)
-
-
-def differences(gallery: Tensor, metric: str) -> Fill:
-    """Distances to a gallery (G, D) in float64 by differences: equal images are equally far, and nothing cancels."""
-
-    def fill(query: Tensor, out: Tensor) -> None:
-        q = prepare(query.double(), metric)
-        for rows in pieces(len(gallery), gallery.shape[1] * 8):
-            g = prepare(gallery[rows].double(), metric)
-            distance = torch.cdist(q, g, compute_mode="donot_use_mm_for_euclid_dist")
-            if metric != "euclidean":
-                distance.square_()
-            if metric == "cosine":  # |q - g|^2 = 2 - 2 q.g for unit vectors
-                distance /= 2
-            out[:, rows] = distance
-
-    return fill
-
-
-def products(query: Tensor, gallery: Tensor, metric: str, only_order: bool = False) -> Fill:
-    """Distances to a gallery (G, D) in float32 by matrix products, without a copy of a float32 gallery.
-
-    Distances do not depend on the origin, and from c, the mean of some queries, the products cancel less:
-
-        |q - g|^2 = |g - c|^2 - 2 (q - c).g + [|q - c|^2 + 2 (q - c).c]
-
-    The last term is one number a query.
-
-    Args:
-        query: (Q, D). The mean of its first 1024 rows is the origin; nothing else of it is used.
-        gallery: (G, D), on the same device.
-        metric: one of `METRICS`.
-        only_order: leave out what does not change the order of the gallery: the last term and the root.
-    """
-    centre = torch.zeros_like(query[0], dtype=torch.float32) if metric == "cosine" else query[:1024].float().mean(0)
-    own = torch.empty(len(gallery), device=gallery.device)  # what depends on the gallery alone
-    for rows in pieces(len(gallery), gallery.shape[1] * 4, CHUNK_BYTES // 4):
-        g = gallery[rows].float()
-        torch.linalg.vector_norm(g - centre, dim=1, out=own[rows])
-    if metric == "cosine":
-        away = 1 - (own == 0) / 2  # a row of zeros has no direction: it is as far as `differences` says
-        own = own.clamp_(min=1e-12).reciprocal_().neg_()
-    else:
-        own.square_()
-
-    def fill(query: Tensor, out: Tensor) -> None:
-        q = prepare(query.float(), metric)
-        moved = q - centre
-        with float32_products():
-            for rows in pieces(len(gallery), 0 if gallery.dtype == torch.float32 else gallery.shape[1] * 4):
-                tile = out[:, rows]
-                if metric == "cosine":
-                    torch.mm(moved, gallery[rows].float().T, out=tile)
-                    torch.addcmul(away[rows], tile, own[rows], out=tile)
-                else:
-                    torch.addmm(own[rows][None], moved, gallery[rows].float().T, alpha=-2, out=tile)
-        if only_order:
-            return
-        if metric == "cosine":
-            out.sub_((q == 0).all(1, keepdim=True) / 2)
-        else:
-            out.add_((moved * (q + centre)).sum(1, keepdim=True))  # |q - c|^2 + 2 (q - c).c
-        out.clamp_(min=0)
-        if metric == "euclidean":
-            out.sqrt_()
-
-    return fill
-
-
-def is_small(query: Tensor, gallery: Tensor) -> bool:
-    """Whether distances are taken by differences in float64; Apple's GPUs have no float64."""
-    return len(query) * len(gallery) * query.shape[1] <= EXACT_WORK and query.device.type != "mps"
-
-
-def pairwise(query: Tensor, gallery: Tensor, metric: str = "euclidean", exact: bool | None = None) -> Tensor:
-    """Measure the distance of every query to every gallery descriptor.
-
-    euclidean    sqrt(sum_d (q_d - g_d)^2)
-    sqeuclidean  sum_d (q_d - g_d)^2
-    cosine       1 - q.g / (|q| |g|), from 0 (same direction) to 2
-
-    Args:
-        query: (Q, D).
-        gallery: (G, D), on the same device.
-        metric: one of `METRICS`.
-        exact: take differences in float64 instead of products in float32; None: for small problems only.
-    Returns:
-        (Q, G), float64 if exact, else float32.
-    """
-    exact = is_small(query, gallery) if exact is None else exact and query.device.type != "mps"
-    fill = differences(gallery, metric) if exact else products(query, gallery, metric)
-    kind = torch.float64 if exact else torch.float32
-    distance = torch.empty(len(query), len(gallery), dtype=kind, device=query.device)
-    fill(query, distance)
-    return distance
-
-
-def blocks(query: Tensor, gallery: Tensor, metric: str, only_order: bool = False) -> Iterator[tuple[slice, np.ndarray]]:
-    """Measure distances a block of queries at a time, so that memory does not grow with Q.
-
-    A block takes BLOCK_BYTES, or an eighth of the gallery's own memory (D / 8 queries) where that is more. With fewer
-    queries at a time, reading the gallery would take longer than multiplying it.
-
-    Args:
-        query: (Q, D).
-        gallery: (G, D), on the same device.
-        metric: one of `METRICS`.
-        only_order: give any values in the order of the distances, see `products`. The next block may then reuse the
-            memory.
-    Yields:
-        (rows, distance): the slice of queries and their distances (rows, G) on the CPU.
-    """
-    exact = is_small(query, gallery)
-    fill = differences(gallery, metric) if exact else products(query, gallery, metric, only_order)
-    kind = torch.float64 if exact else torch.float32
-    row_bytes = len(gallery) * kind.itemsize
-    memory = torch.empty(0)
-    for rows in pieces(len(query), row_bytes, max(BLOCK_BYTES, row_bytes * query.shape[1] // 8)):
-        n = rows.stop - rows.start
-        if not only_order or len(memory) < n:
-            memory = torch.empty(n, len(gallery), dtype=kind, device=query.device)
-        distance = memory[:n]
-        fill(query[rows], distance)
-        yield rows, distance.cpu().numpy()
-
-
-def equal_to(values: np.ndarray | None, among: np.ndarray | None) -> list[np.ndarray]:
-    """Find, for each of the values (N,), the places in `among` (M,) that hold the same, ascending; in N + M memory."""
-    assert values is not None and among is not None
-    order = np.argsort(among, kind="stable")
-    start, stop = (np.searchsorted(among, values, side, sorter=order) for side in ("left", "right"))
-    return [order[a:b] for a, b in zip(start, stop, strict=True)]
+from .metrics import AP_FORMS, Scores, average_precision, scores_of
+from .reranking import rerank
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Who and where: what a rule needs to know of queries and gallery. Arrays are int64."""
+    """Who and where: what a rule needs to know of queries and gallery, whole numbers each, numpy or torch.
 
-    query_pids: np.ndarray  # (Q,)
-    gallery_pids: np.ndarray  # (G,)
-    query_camids: np.ndarray | None = None
-    gallery_camids: np.ndarray | None = None
-    query_ids: np.ndarray | None = None  # number of the image itself, for same_image
-    gallery_ids: np.ndarray | None = None
+    Args:
+        query_pids: (Q,) the person of each query.
+        gallery_pids: (G,) the person of each gallery image.
+        query_camids: (Q,) the camera of each query, for the rule "market1501".
+        gallery_camids: (G,) the camera of each gallery image, for the rule "market1501".
+        query_ids: (Q,) a number per image, for "same_image"; not needed where both sets are the same.
+        gallery_ids: (G,) a number per image, for "same_image".
+    """
+
+    query_pids: Any
+    gallery_pids: Any
+    query_camids: Any = None
+    gallery_camids: Any = None
+    query_ids: Any = None
+    gallery_ids: Any = None
 
     @classmethod
-    def checked(
-        cls,
-        n_query: int,
-        n_gallery: int,
-        query_pids: Any,
-        gallery_pids: Any,
-        query_camids: Any = None,
-        gallery_camids: Any = None,
-        query_ids: Any = None,
-        gallery_ids: Any = None,
-        rule: str = "market1501",
-    ) -> Labels:
-        """Labels of the right lengths and with all the rule needs; else InputError."""
+    def of(cls, query: Features, gallery: Features) -> Labels:
+        """What the tables of described images say; images of the same path have the same number."""
+        asked, shown = query.table, gallery.table
+        camids = asked["camid"].to_numpy(), shown["camid"].to_numpy()
+        return cls(asked["pid"].to_numpy(), shown["pid"].to_numpy(), *camids, *image_ids(asked, shown))
+
+    def checked(self, n_query: int, n_gallery: int, rule: str) -> Labels:
+        """The same as int64 arrays of these lengths, with all that the rule needs; else InputError."""
         choose(rule, RULES, "rule")
-
-        def one(values: Any, n: int, what: str, of: str) -> np.ndarray | None:
-            return None if values is None else as_numbers(values, n, what, of)
-
-        if rule == "market1501" and (query_camids is None or gallery_camids is None):
+        if rule == "market1501" and (self.query_camids is None or self.gallery_camids is None):
             raise InputError(
                 "rule 'market1501' leaves out matches from the query's own camera, so it needs query_camids and "
                 "gallery_camids: give both, or choose rule='same_image' or rule='none'."
             )
-        if rule == "same_image" and (query_ids is None or gallery_ids is None):
+        labels = self
+        if rule == "same_image" and (self.query_ids is None or self.gallery_ids is None):
             if n_query != n_gallery:
                 raise InputError(
                     "rule 'same_image' leaves the query's own image out of the gallery, so it needs query_ids and "
                     "gallery_ids (one number an image) unless queries and gallery are the same images in the same "
                     f"order; here are {n_query} queries and {n_gallery} gallery images."
                 )
-            query_ids = gallery_ids = np.arange(n_query)
-        return cls(
-            as_numbers(query_pids, n_query, "query_pids", "query"),
-            as_numbers(gallery_pids, n_gallery, "gallery_pids", "gallery"),
-            one(query_camids, n_query, "query_camids", "query"),
-            one(gallery_camids, n_gallery, "gallery_camids", "gallery"),
-            one(query_ids, n_query, "query_ids", "query"),
-            one(gallery_ids, n_gallery, "gallery_ids", "gallery"),
-        )
+            labels = replace(self, query_ids=np.arange(n_query), gallery_ids=np.arange(n_gallery))
+        arrays = {}
+        for name, values in vars(labels).items():
+            side, n = ("query", n_query) if name.startswith("query") else ("gallery", n_gallery)
+            if values is not None or name.endswith("pids"):
+                arrays[name] = as_numbers(values, n, name, side)
+        return Labels(**arrays)
 
     def keep(self, rows: slice, rule: str) -> np.ndarray:
         """Which gallery images stay in each query's ranking, (rows, G) bool.
@@ -307,13 +83,9 @@ class Labels:
         """
         keep = np.broadcast_to(self.gallery_pids != JUNK, (rows.stop - rows.start, len(self.gallery_pids)))
         if rule == "market1501":
-            assert self.query_camids is not None and self.gallery_camids is not None
             same_camera = self.query_camids[rows, None] == self.gallery_camids
             return keep & ~(same_camera & (self.query_pids[rows, None] == self.gallery_pids))
-        if rule == "same_image":
-            assert self.query_ids is not None
-            return keep & (self.query_ids[rows, None] != self.gallery_ids)
-        return keep
+        return keep & (self.query_ids[rows, None] != self.gallery_ids) if rule == "same_image" else keep
 
     def match(self, rows: slice) -> np.ndarray:
         """Which gallery images show the query's person, (rows, G) bool; junk matches nobody."""
@@ -329,18 +101,17 @@ class Labels:
         junk = np.flatnonzero(self.gallery_pids == JUNK)
         people = equal_to(self.query_pids, self.gallery_pids)
         twins = equal_to(self.query_ids, self.gallery_ids) if rule == "same_image" else people
-        for i, own in enumerate(people):
+        for i, alike in enumerate(people):
             if self.query_pids[i] == JUNK:
-                own = own[:0]
+                alike = alike[:0]
             if rule == "market1501":
-                assert self.query_camids is not None and self.gallery_camids is not None
-                same = self.gallery_camids[own] == self.query_camids[i]
-                yield own[~same], np.concatenate([junk, own[same]])
+                same = self.gallery_camids[alike] == self.query_camids[i]
+                yield alike[~same], np.concatenate([junk, alike[same]])
             elif rule == "same_image":
                 twin = twins[i][self.gallery_pids[twins[i]] != JUNK]
-                yield own[~np.isin(own, twin)], np.concatenate([junk, twin])
+                yield alike[~np.isin(alike, twin)], np.concatenate([junk, twin])
             else:
-                yield own, junk
+                yield alike, junk
 
 
 @dataclass(frozen=True)
@@ -361,7 +132,134 @@ class Ranking:
         return len(self.order)
 
 
-def rank(
+@dataclass(frozen=True)
+class Comparison:
+    """Every query against every gallery image under one metric and one rule: the object of every retrieval.
+
+    Made by `of`, `of_descriptors` or `of_distances`; measured, a block of queries at a time, when it is asked.
+    """
+
+    labels: Labels
+    metric: str
+    rule: str
+    query: Tensor | None = None  # (Q, D)
+    gallery: Tensor | None = None  # (G, D)
+    given: np.ndarray | None = None  # (Q, G), distances that were given instead
+
+    @classmethod
+    def of(cls, query: Features, gallery: Features, metric: str = "euclidean", rule: str | None = None) -> Comparison:
+        """Compare described images.
+
+        Args:
+            query: Q images.
+            gallery: G images.
+            metric: one of `distances.METRICS`.
+            rule: one of `images.RULES`; None: that of the data set.
+        """
+        rule = rule or gallery.table.attrs["rule"]
+        return cls.of_descriptors(query.descriptor, gallery.descriptor, Labels.of(query, gallery), metric, rule)
+
+    @classmethod
+    def of_descriptors(
+        cls, query: Any, gallery: Any, labels: Labels, metric: str = "euclidean", rule: str = "market1501"
+    ) -> Comparison:
+        """Compare descriptors.
+
+        Args:
+            query: (Q, D), numpy or torch, on any device.
+            gallery: (G, D), numpy or torch, on any device.
+            labels: who and where.
+            metric: one of `distances.METRICS`.
+            rule: which gallery images are left out, see `Labels.keep`.
+        Raises:
+            InputError: shapes that do not fit, values that are not finite, a rule without what it needs.
+        """
+        q, g = features_pair(query, gallery, metric)
+        return cls(labels.checked(len(q), len(g), rule), metric, rule, q, g)
+
+    @classmethod
+    def of_distances(cls, distance: Any, labels: Labels, rule: str = "market1501", metric: str = "given") -> Comparison:
+        """Take distances (Q, G) one has already, from re-ranking or a metric of one's own, called `metric`."""
+        table = as_features(distance, "distance").cpu().numpy()
+        n_query, n_gallery = table.shape
+        return cls(labels.checked(n_query, n_gallery, rule), metric, rule, given=table)
+
+    def __len__(self) -> int:
+        return len(self.labels.query_pids)
+
+    def distances(self, only_order: bool = False) -> Iterator[tuple[slice, np.ndarray]]:
+        """A block of queries at a time: the slice of them, and their distances (rows, G); see `distances.blocks`."""
+        if self.given is not None:
+            return slices(self.given)
+        assert self.query is not None and self.gallery is not None
+        return blocks(self.query, self.gallery, self.metric, only_order)
+
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
+        """A block of queries at a time, with what the rule says of it.
+
+        Yields:
+            (rows, distance, keep, match): the slice of queries, and for it (rows, G) distances, which gallery images
+            the rule leaves in, and which of those show the query's person.
+        """
+        for rows, distance in self.distances():
+            keep = self.labels.keep(rows, self.rule)
+            yield rows, distance, keep, keep & self.labels.match(rows)
+
+    def rank(self, top: int | None = None) -> Ranking:
+        """Sort the gallery by distance for every query; equal distances keep the gallery's own order.
+
+        Args:
+            top: keep only this many first places; None: all.
+        """
+        if top is not None and top < 1:
+            raise InputError(f"top is {top}: ask for at least one place.")
+        rows_out: list[tuple[np.ndarray, ...]] = []
+        for _, distance, keep, match in self.blocks():
+            distance = np.where(keep, distance, np.inf)
+            order = nearest_places(distance, top)
+            rows_out.append((order, *(np.take_along_axis(part, order, axis=1) for part in (distance, match, keep))))
+        order, distance, match, keep = (np.concatenate(part) for part in zip(*rows_out, strict=True))
+        return Ranking(order, distance, match, keep, self.rule, self.metric)
+
+    def places(self) -> list[np.ndarray]:
+        """Places of the matches of every query, an array (M,) each, 1 the first."""
+        pairs = self.labels.pairs(self.rule)
+
+        def some(distance: np.ndarray, concerned: list[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
+            return [places_of_matches(row, *pair) for row, pair in zip(distance, concerned, strict=True)]
+
+        places: list[np.ndarray] = []
+        threads = torch.get_num_threads()
+        with ThreadPoolExecutor(threads) as pool:  # numpy sorts without holding Python's lock
+            for _, distance in self.distances(only_order=True):
+                shares = np.array_split(distance, threads)
+                for part in pool.map(some, shares, [list(islice(pairs, len(share))) for share in shares]):
+                    places += part
+        return places
+
+    def score(self, ap: str = "precision", max_rank: int = 50) -> Scores:
+        """Score it, in percent.
+
+        Args:
+            ap: "precision" or "trapezoid", see `metrics.average_precision`.
+            max_rank: length K of the CMC curve at most.
+        Raises:
+            InputError: no query with a match.
+        """
+        choose(ap, AP_FORMS, "ap")
+        return scores_of(self.places(), len(self.labels.gallery_pids), self.metric, self.rule, ap, max_rank)
+
+    def rerank(
+        self, k1: int = 20, k2: int = 6, lambda_value: float = 0.3, *, progress: bool | None = None
+    ) -> Comparison:
+        """The comparison by re-ranked distances; arguments as for `rerank.rerank`, the defaults are its paper's."""
+        if self.query is None:
+            raise InputError("these are distances, and re-ranking compares descriptors: re-rank before, not after.")
+        distance = rerank(self.query, self.gallery, k1, k2, lambda_value, self.metric, progress=progress)
+        return Comparison.of_distances(distance, self.labels, self.rule, f"{self.metric}, re-ranked")
+
+
+def evaluate(
     query: Any,
     gallery: Any,
     query_pids: Any,
@@ -370,75 +268,89 @@ def rank(
     gallery_camids: Any = None,
     metric: str = "euclidean",
     rule: str = "market1501",
+    ap: str = "precision",
     *,
     query_ids: Any = None,
     gallery_ids: Any = None,
-    top: int | None = None,
-) -> Ranking:
-    """Sort the gallery by distance for every query; equal distances keep the gallery's own order.
+    max_rank: int = 50,
+) -> Scores:
+    """Measure CMC, mAP and mINP of descriptors over the whole gallery, in bounded memory.
+
+    Small problems (up to 2^28 multiply-adds) are measured in float64, larger ones in float32 by matrix products. Both
+    give the same distance to about 1e-6 of the descriptors' spread.
+
+    Junk (gallery pid -1) is never counted. Distractors (a pid no query has, 0 in Market-1501) stay in the gallery
+    and never match. Equal distances keep the gallery's order.
 
     Args:
-        query: (Q, D), numpy or torch, on any device.
-        gallery: (G, D), numpy or torch, on any device.
+        query: (Q, D), numpy or torch, any device, any float type.
+        gallery: (G, D), numpy or torch, any device, any float type.
         query_pids: (Q,) integers, the person of each query.
         gallery_pids: (G,) integers, the person of each gallery image.
-        query_camids: (Q,) integers, the camera of each query, for the rule "market1501".
-        gallery_camids: (G,) integers, the camera of each gallery image, for the rule "market1501".
-        metric: one of `METRICS`.
-        rule: which gallery images are left out, see `Labels.keep`.
-        query_ids: (Q,) integers, a number per image, for the rule "same_image".
-        gallery_ids: (G,) integers, a number per image, for the rule "same_image".
-        top: keep only this many first places; None: all.
+        query_camids: (Q,) integers, the camera of each query, for "market1501".
+        gallery_camids: (G,) integers, the camera of each gallery image, for "market1501".
+        metric: "euclidean", "sqeuclidean" or "cosine".
+        rule: "market1501" leaves out the same person from the same camera, "same_image" the query's own image, "none"
+            nothing.
+        ap: "precision" or "trapezoid", see `average_precision`.
+        query_ids: (Q,) integers, a number per image, for "same_image"; not needed where both sets are the same.
+        gallery_ids: (G,) integers, a number per image, for "same_image"; not needed where both sets are the same.
+        max_rank: length K of the CMC curve at most.
+    Returns:
+        Scores in percent.
     Raises:
-        InputError: shapes that do not fit, values that are not finite, a rule without what it needs.
+        InputError: shapes that do not fit, values that are not finite, unknown names, no query with a match.
     """
-    q, g = features_pair(query, gallery, metric)
-    labels = Labels.checked(
-        len(q), len(g), query_pids, gallery_pids, query_camids, gallery_camids, query_ids, gallery_ids, rule
-    )
-    return ranking_of(blocks(q, g, metric), labels, metric, rule, top)
+    labels = Labels(query_pids, gallery_pids, query_camids, gallery_camids, query_ids, gallery_ids)
+    return Comparison.of_descriptors(query, gallery, labels, metric, rule).score(ap, max_rank)
 
 
-def rank_distance(
-    distance: Any,
-    query_pids: Any,
-    gallery_pids: Any,
-    query_camids: Any = None,
-    gallery_camids: Any = None,
-    rule: str = "market1501",
-    *,
-    query_ids: Any = None,
-    gallery_ids: Any = None,
-    top: int | None = None,
-) -> Ranking:
-    """`rank` for distances (Q, G) one has already, from re-ranking or a metric of one's own."""
-    table = as_features(distance, "distance").cpu().numpy()
-    q, g = table.shape
-    labels = Labels.checked(q, g, query_pids, gallery_pids, query_camids, gallery_camids, query_ids, gallery_ids, rule)
-    return ranking_of(slices(table), labels, "given", rule, top)
+PLACES = (1, 5, 10, 20)  # of the CMC curve, in every measured row
+RERANKED = "reranked_"  # how the columns of re-ranked scores begin
 
 
-def slices(distance: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """A table (Q, G) in blocks of rows, as `blocks` gives them."""
-    for rows in pieces(len(distance), distance[0].nbytes, BLOCK_BYTES):
-        yield rows, distance[rows]
+def measured_row(query: Features, gallery: Features, metric: str = "euclidean") -> dict[str, float]:
+    """Score a retrieval as every measured table holds it: percent, in both forms of AP, as it is and re-ranked.
+
+    Returns:
+        mAP (form "precision"), mAP_trapezoid, rank1, rank5, rank10, rank20; and the same after RERANKED.
+    """
+    comparison = Comparison.of(query, gallery, metric)
+    row: dict[str, float] = {}
+    for start, measured in (("", comparison), (RERANKED, comparison.rerank(progress=False))):
+        one, other = (measured.score(ap) for ap in AP_FORMS)
+        row |= {f"{start}mAP": one.mAP, f"{start}mAP_trapezoid": other.mAP}
+        row |= {f"{start}rank{k}": one.at(k) for k in PLACES}
+    return row
 
 
-def ranking_of(
-    parts: Iterable[tuple[slice, np.ndarray]], labels: Labels, metric: str, rule: str, top: int | None
-) -> Ranking:
-    """A Ranking from blocks of distances as `blocks` gives them."""
-    if top is not None and top < 1:
-        raise InputError(f"top is {top}: ask for at least one place.")
-    rows_out: list[tuple[np.ndarray, ...]] = []
-    for rows, distance in parts:
-        keep = labels.keep(rows, rule)
-        distance = np.where(keep, distance, np.inf)
-        order = nearest_places(distance, top)
-        found = (distance, labels.match(rows), keep)
-        rows_out.append((order, *(np.take_along_axis(part, order, axis=1) for part in found)))
-    order, distance, match, keep = (np.concatenate(part) for part in zip(*rows_out, strict=True))
-    return Ranking(order, distance, match & keep, keep, rule, metric)
+def view_scores(query: Features, gallery: Features, metric: str = "euclidean") -> pd.DataFrame:
+    """Show which views are hard: mAP by the orientation of the query (rows) and of the matches that count (columns).
+
+    Matches are images from other cameras. A match in another orientation than the column's is left out. Every stranger
+    stays, so that all cells are ranked against the same people.
+
+    Returns:
+        Percent, indexed by orientation; NaN where no query has such a match.
+    Raises:
+        InputError: images without orientations.
+    """
+    asked, shown = query.table, gallery.table
+    if (asked["orientation"] < 0).all() or (shown["orientation"] < 0).all():
+        raise InputError(f"the images of {asked.attrs.get('dataset', 'this table')} have no orientation: ask others.")
+    distance = pairwise(query.descriptor, gallery.descriptor, metric).numpy()
+    pids, cameras, views = (shown[name].to_numpy() for name in ("pid", "camid", "orientation"))
+    rows = []
+    for i, (pid, camera, view) in enumerate(zip(asked["pid"], asked["camid"], asked["orientation"], strict=True)):
+        strangers = np.sort(distance[i, (pids != pid) & (pids >= 0)])
+        for other in np.unique(views[views >= 0]):
+            near = np.sort(distance[i, (pids == pid) & (cameras != camera) & (views == other)])
+            if len(near) and view >= 0:
+                places = np.searchsorted(strangers, near) + 1 + np.arange(len(near))
+                rows.append((view, other, 100 * average_precision(places)))
+    table = pd.DataFrame(rows, columns=["query", "match", "mAP"]).pivot_table("mAP", "query", "match")
+    every = np.unique(np.concatenate([asked["orientation"], views]))
+    return table.reindex(index=every[every >= 0], columns=every[every >= 0])
 
 
 def leave_out(ranking: Ranking, out: np.ndarray) -> Ranking:
@@ -473,53 +385,18 @@ def nearest_places(distance: np.ndarray, top: int | None) -> np.ndarray:
     return order
 
 
+def equal_to(values: np.ndarray | None, among: np.ndarray | None) -> list[np.ndarray]:
+    """Find, for each of the values (N,), the places in `among` (M,) that hold the same, ascending; in N + M memory."""
+    assert values is not None and among is not None
+    order = np.argsort(among, kind="stable")
+    start, stop = (np.searchsorted(among, values, side, sorter=order) for side in ("left", "right"))
+    return [order[a:b] for a, b in zip(start, stop, strict=True)]
+
+
 def image_ids(*tables: pd.DataFrame) -> list[np.ndarray]:
     """A number for every image, the same for the same path in all tables: what the rule `same_image` compares."""
     codes, _ = pd.factorize(pd.concat([table["path"] for table in tables]))
     return np.split(codes, np.cumsum([len(table) for table in tables])[:-1])
-
-
-def labels_of(query: Features, gallery: Features) -> dict[str, Any]:
-    """What `rank` and `evaluate` want to know beside descriptors, taken from the tables of both."""
-    query_ids, gallery_ids = image_ids(query.table, gallery.table)
-    return {
-        "query_pids": query.table["pid"].to_numpy(),
-        "gallery_pids": gallery.table["pid"].to_numpy(),
-        "query_camids": query.table["camid"].to_numpy(),
-        "gallery_camids": gallery.table["camid"].to_numpy(),
-        "query_ids": query_ids,
-        "gallery_ids": gallery_ids,
-    }
-
-
-def rank_features(
-    query: Features,
-    gallery: Features,
-    metric: str = "euclidean",
-    *,
-    rule: str | None = None,
-    top: int | None = None,
-) -> Ranking:
-    """`rank` for described images; the rule is the data set's own unless another is given."""
-    rule = rule or gallery.table.attrs["rule"]
-    return rank(query.descriptor, gallery.descriptor, **labels_of(query, gallery), metric=metric, rule=rule, top=top)
-
-
-def features_pair(query: Any, gallery: Any, metric: str) -> tuple[Tensor, Tensor]:
-    """Checked queries (Q, D) and gallery (G, D) on one device, and the name of the metric checked."""
-    choose(metric, METRICS, "metric")
-    q, g = as_matrix(query, "query"), as_matrix(gallery, "gallery")
-    require_same_width(q, g)
-    return q, g.to(q.device)
-
-
-def require_same_width(query: Tensor, gallery: Tensor) -> None:
-    """InputError unless both have the same number of columns."""
-    if query.shape[1] != gallery.shape[1]:
-        raise InputError(
-            f"query has {query.shape[1]} numbers a row and gallery {gallery.shape[1]}: both must come from the same "
-            "network."
-        )
 
 
 def rank_of_matches(distance: np.ndarray, keep: np.ndarray, match: np.ndarray) -> np.ndarray:

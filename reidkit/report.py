@@ -19,20 +19,21 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import attention, claims, plots, tables, thresholds
+from . import attention, claims, filters, plots, tables, verification
 from .attributes import Attributes, imbalance, read_attributes
 from .course import easy_to_hard
 from .data import ImageSet, binary_columns, binary_labels, load, standardise
 from .errors import InputError
 from .features import Answers, answer, features_of
 from .images import is_person, read_images
-from .metrics import RERANKED, attribute_scores, column_scores, measured_row, score
+from .metrics import attribute_scores, column_scores
 from .papers import PAPERS, published
-from .ranking import Ranking, leave_out, rank_features
+from .ranking import RERANKED, Comparison, Ranking, leave_out, measured_row
+from .recipes import Recipe, recipe
+from .runs import Run, git_state, load_run
 from .systems import SYSTEMS
 from .systems.aanet import attended, peak_regions
 from .systems.part_multitask import PartMultitask, is_lower
-from .train import Recipe, Run, git_state, load_run, recipe
 
 FILTER = (  # what a list is filtered by, as far as it is answered (002 Figure 8): Market-1501's names and PETA's
     "gender", "backpack", "upcolor", "downcolor", "personalFemale", "carryingBackpack", "lowerBodyTrousers",
@@ -168,16 +169,16 @@ def run_figures(run: Run, images: pd.DataFrame, labels: Attributes | None, folde
     about = {"run": run.folder.name, "system": plan.system, "data set": plan.dataset, "fold": plan.fold}
     about |= {"seed": plan.seed, "commit": commit}
     query, gallery = (features_of(run, images, split) for split in ("query", "gallery"))
-    scores = score(query, gallery, plan.metric)
-    ranking = rank_features(query, gallery, plan.metric)
-    compared = thresholds.compare_features(query, gallery, plan.metric)
-    pairs = thresholds.pairs(compared)
-    mean = float(np.nanmean(thresholds.mean_threshold(compared)))
+    scores = Comparison.of(query, gallery, plan.metric).score()
+    ranking = Comparison.of(query, gallery, plan.metric).rank()
+    compared = Comparison.of(query, gallery, plan.metric)
+    pairs = verification.pairs(compared)
+    mean = float(np.nanmean(filters.mean_threshold(compared)))
     title = f"{plan.system} on {plan.dataset}: mAP {scores.mAP:.1f}, rank-1 {scores.rank1:.1f}"
     figures: dict[str, Figure | Axes] = {
         "ranked": plots.strips(ranking, query.table, gallery.table, easy_to_hard(scores)),  # 000 5, 002 7, 003 3, 004 3
         "cmc": plots.cmc({title: scores.cmc}),
-        "distances": plots.distance_fits(pairs, thresholds.fit_gaussians(pairs), {"mean": mean}),  # 001 3
+        "distances": plots.distance_fits(pairs, verification.fit_gaussians(pairs), {"mean": mean}),  # 001 3
     }
     if len(run.history):
         figures["training"] = training(run.history, [task.name for task in run.tasks])

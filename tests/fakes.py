@@ -20,6 +20,7 @@ from torch import nn
 from reidkit.attributes import DUKE, MARKET, Schema, Task
 from reidkit.backbones import Backbone, take_over
 from reidkit.data import ImageSet
+from reidkit.ranking import Comparison, Labels
 from reidkit.systems import System
 
 MARKET_NAMES = {
@@ -227,3 +228,18 @@ def losses_of(system: type[System]) -> tuple[Callable[..., Any], Callable[..., A
         lambda output, batch, options: bare(options).objective(output, batch),
         lambda output, batch: bare(system.Options()).watch(output, batch),
     )
+
+
+def compared(
+    query: Any = None,
+    gallery: Any = None,
+    *,
+    distance: Any = None,
+    metric: str = "euclidean",
+    rule: str = "market1501",
+    **labels: Any,
+) -> Comparison:
+    """A comparison of descriptors, or of the distances instead, from one dict of all that a test has made."""
+    if distance is not None:
+        return Comparison.of_distances(distance, Labels(**labels), rule)
+    return Comparison.of_descriptors(query, gallery, Labels(**labels), metric, rule)

@@ -14,9 +14,10 @@ from reidkit import course
 from reidkit.data import Targets
 from reidkit.errors import InputError
 from reidkit.images import read_images
+from reidkit.recipes import recipe
+from reidkit.runs import load_or_fit
 from reidkit.systems import baseline
 from reidkit.systems.baseline import Baseline, Output
-from reidkit.train import load_or_fit, recipe
 
 Options, VARIANTS = Baseline.Options, Baseline.VARIANTS
 objective, _ = fakes.losses_of(Baseline)

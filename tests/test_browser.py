@@ -20,7 +20,8 @@ from PIL import Image
 
 from reidkit import cli, course, synthetic
 from reidkit.images import read_images
-from reidkit.train import load_or_fit, recipe
+from reidkit.recipes import recipe
+from reidkit.runs import load_or_fit
 from reidkit.widgets.page import page
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]

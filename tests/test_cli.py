@@ -457,7 +457,7 @@ def test_permissions_are_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", "/runs")
 
-    monkeypatch.setattr("reidkit.train.load_or_fit", refuse)
+    monkeypatch.setattr("reidkit.runs.load_or_fit", refuse)
     done = reidkit(*MARKET, *SMALL)
     assert done.status == 1 and done.err.startswith("error: /runs: Permission denied: choose another path")
 
@@ -467,6 +467,6 @@ def test_ctrl_c_is_status_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("reidkit.train.load_or_fit", stop)
+    monkeypatch.setattr("reidkit.runs.load_or_fit", stop)
     done = reidkit(*MARKET, *SMALL)
     assert done.status == 130 and "goes on where it was" in done.err

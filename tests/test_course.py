@@ -19,7 +19,8 @@ from reidkit import course
 from reidkit.attributes import MARKET, read_attributes
 from reidkit.errors import InputError
 from reidkit.images import read_images
-from reidkit.train import load_or_fit, recipe
+from reidkit.recipes import recipe
+from reidkit.runs import load_or_fit
 
 TINY: dict[str, Any] = {"height": 32, "width": 16, "precision": "32-true"}
 OWN = recipe("two_stage", **TINY)  # 60/40

@@ -21,8 +21,10 @@ from reidkit.data import Targets, load, standardise
 from reidkit.errors import InputError
 from reidkit.features import Features, answer, answers_of, describe, features_in, features_of
 from reidkit.images import read_images
+from reidkit.recipes import recipe
+from reidkit.runs import Run, load_or_fit
 from reidkit.systems.histogram import Histogram
-from reidkit.train import Run, load_or_fit, new_network, recipe
+from reidkit.train import new_network
 
 TINY: dict[str, Any] = {"height": 32, "width": 16, "precision": "32-true"}
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torchvision import models
 
-from reidkit import claims, course, report, train
+from reidkit import claims, course, report, runs, train
 from reidkit.attributes import MARKET, VIPER19, Task
 from reidkit.backbones import build
 from reidkit.cams import contrasts, normalise
@@ -25,15 +25,16 @@ from reidkit.errors import InputError
 from reidkit.features import Features
 from reidkit.images import read_images
 from reidkit.losses import batch_hard_triplet, batch_triplets, class_weights, compact, scatter, sigmoid_cross_entropy
-from reidkit.metrics import measured_row, score
 from reidkit.papers import published
+from reidkit.ranking import Comparison, measured_row
+from reidkit.recipes import options_of, recipe
 from reidkit.systems import SYSTEMS, aanet, inherent_code, part_multitask, sharenet
 from reidkit.systems.aanet import AANet
 from reidkit.systems.inherent_code import InherentCode
 from reidkit.systems.part_multitask import PartMultitask
 from reidkit.systems.sharenet import Sharenet
 from reidkit.systems.two_stage import TwoStage
-from reidkit.train import fit, options_of, recipe
+from reidkit.train import fit
 
 TOP = Path(__file__).parents[1]
 FIGURES = TOP / "figures"
@@ -84,7 +85,8 @@ def test_all_measured_rows_hold_both_forms_of_ap_and_re_ranked_scores(rng: np.ra
     row = measured_row(*sides, "cosine")
     for start, again in (("", False), ("reranked_", True)):
         for column, ap in (("mAP", "precision"), ("mAP_trapezoid", "trapezoid")):
-            expected = score(*sides, "cosine", ap=ap, reranked=again)
+            comparison = Comparison.of(*sides, "cosine")
+            expected = (comparison.rerank() if again else comparison).score(ap)
             assert row[start + column] == pytest.approx(expected.mAP, abs=1e-4)
         assert [row[f"{start}rank{k}"] for k in (1, 5, 10, 20)] == [expected.at(k) for k in (1, 5, 10, 20)]
     assert len(row) == 12 and row["mAP"] != row["mAP_trapezoid"]
@@ -201,7 +203,7 @@ def test_001_table_1_is_reported_whole_and_filtered(tmp_path: Path, monkeypatch:
     images = read_images("synthetic", fakes.synthetic(tmp_path / "synthetic"))
     plan = recipe("two_stage", height=32, width=16, precision="32-true", epochs=1, batch=4)
     quiet: dict[str, Any] = {"progress": False, "say": lambda _: None}
-    run = train.load_or_fit(plan, *course.sets(plan, images), runs=tmp_path / "runs", **quiet)
+    run = runs.load_or_fit(plan, *course.sets(plan, images), runs=tmp_path / "runs", **quiet)
     row = transfer.measure(run, images, run)
     assert {"mAP", "mAP_trapezoid", "rank1", "reranked_mAP"} <= set(row)
     for kind in ("threshold", "filter"):

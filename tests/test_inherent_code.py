@@ -13,8 +13,9 @@ from reidkit import train
 from reidkit.errors import InputError
 from reidkit.features import describe
 from reidkit.losses import batch_hard_triplet, compact, cross_entropy, scatter
+from reidkit.recipes import options_of, recipe
 from reidkit.systems.inherent_code import InherentCode, Output
-from reidkit.train import fit, new_network, recipe
+from reidkit.train import fit, new_network
 
 Options = InherentCode.Options
 objective, watch = fakes.losses_of(InherentCode)
@@ -137,7 +138,7 @@ def test_bad_options_are_one_sentence(options: dict[str, float], message: str) -
 def test_the_paper_recipe_and_its_rows() -> None:
     own = recipe("inherent_code", "paper", "set3")
     assert (own.optimizer, own.lr, own.batch, own.epochs, own.height, own.width) == ("adam", 2e-4, 32, 300, 128, 48)
-    assert train.options_of(own).beta == 5e-5 and train.options_of(own).gamma == 1e-6
+    assert options_of(own).beta == 5e-5 and options_of(own).gamma == 1e-6
     assert recipe("inherent_code", "paper", "triplet50").backbone == "resnet50"
 
 

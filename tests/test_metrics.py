@@ -19,19 +19,12 @@ from sklearn.metrics import (
 )
 
 import reidkit
-from reidkit import metrics, ranking
+from reidkit import distances, metrics
 from reidkit.attributes import MARKET, Task
 from reidkit.errors import InputError
 from reidkit.features import Features
-from reidkit.metrics import (
-    attribute_scores,
-    average_precision,
-    by_group,
-    class_scores,
-    evaluate,
-    evaluate_distance,
-    view_scores,
-)
+from reidkit.metrics import attribute_scores, average_precision, by_group, class_scores
+from reidkit.ranking import Comparison, Labels, evaluate, view_scores
 from reidkit.systems import published
 
 RULES = ("market1501", "same_image", "none")
@@ -47,7 +40,7 @@ def signs(rng: np.random.Generator, n: int, scaled: bool) -> np.ndarray:
 
 def random_case(rng: np.random.Generator) -> dict[str, Any]:
     """A small gallery with everything that goes wrong in real ones."""
-    q, g, metric = int(rng.integers(1, 6)), int(rng.integers(1, 25)), str(rng.choice(ranking.METRICS))
+    q, g, metric = int(rng.integers(1, 6)), int(rng.integers(1, 25)), str(rng.choice(distances.METRICS))
     gallery = signs(rng, g, metric == "cosine") if rng.random() < 0.5 or metric == "cosine" else None
     gallery = rng.integers(0, 3, (g, 8)).astype(float) if gallery is None else gallery
     gallery = gallery[rng.integers(0, g, g)]  # duplicated rows
@@ -163,12 +156,15 @@ def test_closed_forms(m: int) -> None:
 def test_cmc_by_hand() -> None:
     """Three queries find their first match at places 1, 2 and 4, one has none."""
     distance = np.array([[0, 1, 2, 3], [1, 0, 2, 3], [3, 1, 2, 4], [0, 0, 0, 0]], dtype=float)
-    scores = evaluate_distance(distance, [1, 1, 4, 9], [1, 2, 3, 4], rule="none")
+    scores = Comparison.of_distances(distance, Labels([1, 1, 4, 9], [1, 2, 3, 4]), rule="none").score()
     np.testing.assert_allclose(scores.cmc, [100 / 3, 200 / 3, 200 / 3, 100])
     assert (scores.rank1, scores.at(2), scores.at(99)) == (scores.cmc[0], scores.cmc[1], 100)
     assert (scores.n_queries, scores.n_without_match) == (4, 1) and np.isnan(scores.per_query[3])
     assert scores.mINP == pytest.approx(100 * (1 + 1 / 2 + 1 / 4) / 3)
-    assert len(evaluate_distance(distance, [1, 1, 4, 9], [1, 2, 3, 4], rule="none", max_rank=2).cmc) == 2
+    assert (
+        len(Comparison.of_distances(distance, Labels([1, 1, 4, 9], [1, 2, 3, 4]), rule="none").score(max_rank=2).cmc)
+        == 2
+    )
 
 
 def case(rng: np.random.Generator) -> dict[str, Any]:
@@ -189,7 +185,7 @@ def same(one: metrics.Scores, other: metrics.Scores) -> None:
     assert one.mINP == pytest.approx(other.mINP) and one.to_dict() == other.to_dict()
 
 
-@pytest.mark.parametrize("metric", ranking.METRICS)
+@pytest.mark.parametrize("metric", distances.METRICS)
 def test_what_changes_nothing(metric: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     c = case(rng) | {"metric": metric}
     plain = evaluate(**c)
@@ -198,9 +194,9 @@ def test_what_changes_nothing(metric: str, rng: np.random.Generator, monkeypatch
     same(plain, evaluate(**c | {"query": c["query"] * 8, "gallery": c["gallery"] * 8}))
     names = {pid: 100 - 7 * pid if pid > 0 else pid for pid in range(-1, 6)}  # other numbers, same people
     same(plain, evaluate(**c | {k: np.vectorize(names.get)(c[k]) for k in ("query_pids", "gallery_pids")}))
-    monkeypatch.setattr(ranking, "BLOCK_BYTES", 60 * 8 * 2)  # two queries at a time
+    monkeypatch.setattr(distances, "BLOCK_BYTES", 60 * 8 * 2)  # two queries at a time
     same(plain, evaluate(**c))
-    monkeypatch.setattr(ranking, "EXACT_WORK", 0)
+    monkeypatch.setattr(distances, "EXACT_WORK", 0)
     same(plain, evaluate(**c))
 
 
@@ -208,9 +204,9 @@ def test_what_changes_nothing(metric: str, rng: np.random.Generator, monkeypatch
 def test_distances_of_ones_own(rule: str, rng: np.random.Generator) -> None:
     c = case(rng)
     ids = {"query_ids": np.arange(7), "gallery_ids": np.arange(60)}
-    distance = ranking.pairwise(torch.from_numpy(c["query"]), torch.from_numpy(c["gallery"]))
+    distance = distances.pairwise(torch.from_numpy(c["query"]), torch.from_numpy(c["gallery"]))
     labels = {k: c[k] for k in c if k not in ("query", "gallery")}
-    given = evaluate_distance(distance, **labels, **ids, rule=rule, ap="trapezoid")
+    given = Comparison.of_distances(distance, Labels(**labels, **ids), rule=rule).score(ap="trapezoid")
     own = evaluate(**c, **ids, rule=rule, ap="trapezoid")
     np.testing.assert_array_equal(given.per_query, own.per_query)
     assert given.to_dict() == own.to_dict() | {"metric": "given"}
@@ -241,11 +237,13 @@ def test_reranked_scores(rng: np.random.Generator) -> None:
     tables[1].attrs["rule"] = "market1501"
     query, gallery = (Features(torch.from_numpy(c[n]), t) for n, t in zip(("query", "gallery"), tables, strict=True))
     labels = {k: v for k, v in c.items() if k not in ("query", "gallery")}
-    expected = evaluate_distance(reidkit.rerank(c["query"], c["gallery"], metric="cosine"), **labels, metric="named")
-    found = metrics.score(query, gallery, "cosine", reranked=True)
+    expected = Comparison.of_distances(
+        reidkit.rerank(c["query"], c["gallery"], metric="cosine"), Labels(**labels), metric="named"
+    ).score()
+    found = Comparison.of(query, gallery, "cosine").rerank().score()
     np.testing.assert_array_equal(found.per_query, expected.per_query)
     assert (found.metric, expected.metric) == ("cosine, re-ranked", "named")
-    np.testing.assert_array_equal(metrics.score(query, gallery).per_query, evaluate(**c).per_query)
+    np.testing.assert_array_equal(Comparison.of(query, gallery).score().per_query, evaluate(**c).per_query)
 
 
 @pytest.mark.gpu
@@ -253,7 +251,7 @@ def test_reranked_scores(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("work", [0, 2**28])
 def test_on_a_gpu(work: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     c = case(rng)
-    monkeypatch.setattr(ranking, "EXACT_WORK", work)
+    monkeypatch.setattr(distances, "EXACT_WORK", work)
     for kind in (torch.float32, torch.bfloat16):
         given = {name: torch.from_numpy(c[name]).to(kind) for name in ("query", "gallery")}
         there = {name: value.cuda() for name, value in given.items()}
@@ -288,7 +286,7 @@ def test_bad_input_is_one_sentence(changes: dict[str, Any], message: str, rng: n
     assert "\n" not in str(caught.value)
     if {"ap", "max_rank"} & set(changes):
         with pytest.raises(InputError, match=message):
-            evaluate_distance(np.ones((1, 1)), [1], [1], rule="none", **changes)
+            Comparison.of_distances(np.ones((1, 1)), Labels([1], [1]), rule="none").score(**changes)
 
 
 # --- attributes ---
@@ -465,7 +463,7 @@ def test_groups_agree_with_the_slow_loop() -> None:
 
 def test_equal_distances_keep_the_order_of_the_gallery() -> None:
     """The match that stands first in the gallery wins its tie, the one that stands second loses it."""
-    scores = evaluate_distance(np.zeros((2, 2)), [1, 2], [1, 2], rule="none")
+    scores = Comparison.of_distances(np.zeros((2, 2)), Labels([1, 2], [1, 2]), rule="none").score()
     table = by_group(scores, [1, 2], ["wins", "loses"])
     assert scores.first.tolist() == [1, 2]
     assert table["rank1"].to_dict() == {"wins": 100, "loses": 0} and table["mAP"].to_dict() == {
@@ -479,7 +477,7 @@ def test_the_interval_draws_people_with_all_their_queries() -> None:
     rng = np.random.default_rng(3)
     pids = np.repeat([5, 7, 9], [1, 4, 2])
     distance = rng.random((7, 12))
-    scores = evaluate_distance(distance, pids, np.repeat([5, 7, 9, 11], 3), rule="none")
+    scores = Comparison.of_distances(distance, Labels(pids, np.repeat([5, 7, 9, 11], 3)), rule="none").score()
     (row,) = by_group(scores, pids, ["all"] * 7, resamples=50, seed=4).to_dict("records")
     draws = np.random.default_rng(4).multinomial(3, [1 / 3] * 3, size=50)
     for name, value in (("mAP", scores.per_query), ("rank1", 100.0 * (scores.first == 1))):
@@ -491,7 +489,9 @@ def test_the_interval_draws_people_with_all_their_queries() -> None:
         assert row[name] == pytest.approx(value.mean())
 
     found, lost = [1.0] * 10, [2.0] * 10  # two people, one always first, one never
-    many = evaluate_distance(np.array([[0.0, 1.0]] * 20), [1] * 10 + [2] * 10, [1, 2], rule="none")
+    many = Comparison.of_distances(
+        np.array([[0.0, 1.0]] * 20), Labels([1] * 10 + [2] * 10, [1, 2]), rule="none"
+    ).score()
     assert many.first.tolist() == found + lost
     wide = by_group(many, [1] * 10 + [2] * 10, ["all"] * 20).loc["all"]
     assert (wide["people"], wide["rank1"], wide["rank1_low"], wide["rank1_high"]) == (2, 50, 0, 100)
@@ -515,7 +515,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
 def test_groups_that_say_little() -> None:
     """One person, people who all score the same, nobody with a match, a category that nobody is in."""
     distance = np.array([[0, 1, 2], [1, 0, 2], [0, 1, 2], [0, 1, 2]], dtype=float)
-    scores = evaluate_distance(distance, [1, 2, 2, 9], [1, 2, 3], rule="none")
+    scores = Comparison.of_distances(distance, Labels([1, 2, 2, 9], [1, 2, 3]), rule="none").score()
     groups = pd.Categorical(["same", "same", "one", "none"], ["none", "one", "nobody", "same"])
     table = by_group(scores, torch.tensor([1, 2, 2, 9]), groups)
     assert table.index.tolist() == ["none", "one", "nobody", "same"] and table.index.name == "group"
@@ -544,7 +544,7 @@ def test_the_draws_of_a_group_do_not_depend_on_the_others(rng: np.random.Generat
     ],
 )
 def test_wrong_groups_are_one_sentence(changes: dict[str, Any], message: str) -> None:
-    scores = evaluate_distance(np.eye(3), [1, 2, 3], [1, 2, 3], rule="none")
+    scores = Comparison.of_distances(np.eye(3), Labels([1, 2, 3], [1, 2, 3]), rule="none").score()
     given: dict[str, Any] = {"pids": [1, 2, 3], "groups": ["a", "a", "b"]} | changes
     with pytest.raises(InputError, match=message):
         by_group(scores, **given)

@@ -9,25 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fakes import compared
 
-from reidkit import ranking
+from reidkit import distances
+from reidkit.distances import METRICS, as_features, blocks, features_pair, pairwise
 from reidkit.errors import InputError
 from reidkit.features import Features
 from reidkit.images import JUNK
-from reidkit.ranking import (
-    METRICS,
-    Labels,
-    as_features,
-    blocks,
-    features_pair,
-    image_ids,
-    leave_out,
-    pairwise,
-    rank,
-    rank_distance,
-    rank_features,
-    rank_of_matches,
-)
+from reidkit.ranking import Comparison, Labels, image_ids, leave_out, rank_of_matches
 
 
 def case(rng: np.random.Generator, q: int = 6, g: int = 40, d: int = 3) -> dict[str, Any]:
@@ -79,9 +68,9 @@ def test_descriptors_are_converted_in_pieces(
 ) -> None:
     q, g = (torch.from_numpy(rng.integers(-4, 5, (n, 16))).to(kind) for n in (11, 50))
     whole = pairwise(q, g, metric, work > 0)
-    monkeypatch.setattr(ranking, "EXACT_WORK", work)
-    monkeypatch.setattr(ranking, "CHUNK_BYTES", 7 * 16 * 8)  # seven images of the gallery
-    monkeypatch.setattr(ranking, "BLOCK_BYTES", 4 * 50 * 8)  # four queries
+    monkeypatch.setattr(distances, "EXACT_WORK", work)
+    monkeypatch.setattr(distances, "CHUNK_BYTES", 7 * 16 * 8)  # seven images of the gallery
+    monkeypatch.setattr(distances, "BLOCK_BYTES", 4 * 50 * 8)  # four queries
     kept, other = features_pair(q, g, metric)
     assert kept.dtype == other.dtype == kind  # not copied whole
     parts = list(blocks(kept, other, metric))
@@ -96,9 +85,9 @@ def test_descriptors_are_converted_in_pieces(
 def test_training_in_lower_precision_does_not_touch_distances() -> None:
     torch.set_float32_matmul_precision("medium")
     try:
-        ranking.pairwise(torch.ones(2, 3), torch.ones(4, 3), exact=False)
+        distances.pairwise(torch.ones(2, 3), torch.ones(4, 3), exact=False)
         assert torch.get_float32_matmul_precision() == "medium"
-        with ranking.float32_products():
+        with distances.float32_products():
             assert torch.get_float32_matmul_precision() == "highest"
     finally:
         torch.set_float32_matmul_precision("highest")
@@ -113,7 +102,7 @@ def test_a_memory_map_is_read_without_a_warning(tmp_path: Path, recwarn: pytest.
 @pytest.mark.parametrize("metric", METRICS)
 def test_rank_is_a_stable_argsort(metric: str, rng: np.random.Generator) -> None:
     given = case(rng)
-    found = rank(**given, metric=metric, rule="none")
+    found = compared(**given, metric=metric, rule="none").rank()
     distance = pairwise(torch.from_numpy(given["query"]), torch.from_numpy(given["gallery"]), metric).numpy()
     distance[:, given["gallery_pids"] == JUNK] = np.inf
     np.testing.assert_array_equal(found.order, np.argsort(distance, axis=1, kind="stable"))
@@ -125,7 +114,7 @@ def test_rank_is_a_stable_argsort(metric: str, rng: np.random.Generator) -> None
 def test_what_a_rule_leaves_out(rule: str, rng: np.random.Generator) -> None:
     given = case(rng)
     ids = {"query_ids": np.arange(6), "gallery_ids": np.arange(40) % 9}
-    found = rank(**given, rule=rule, **ids)
+    found = compared(**given, **ids, rule=rule).rank()
     for i in range(6):
         for place, j in enumerate(found.order[i]):
             same = given["query_pids"][i] == given["gallery_pids"][j]
@@ -145,7 +134,7 @@ def test_pairs_say_what_the_masks_say(rule: str, rng: np.random.Generator) -> No
     given = case(rng)
     given["query_pids"][0] = JUNK
     ids = {"query_ids": np.arange(6), "gallery_ids": np.arange(40) % 9}
-    labels = Labels.checked(6, 40, **{k: v for k, v in given.items() if k not in ("query", "gallery")}, **ids)
+    labels = Labels(**{k: v for k, v in given.items() if k not in ("query", "gallery")}, **ids).checked(6, 40, rule)
     keep, match = labels.keep(slice(0, 6), rule), labels.match(slice(0, 6))
     pairs = list(labels.pairs(rule))
     assert len(pairs) == 6
@@ -158,33 +147,41 @@ def test_distances_of_ones_own_are_ranked_alike(rng: np.random.Generator) -> Non
     given = case(rng)
     labels = {name: value for name, value in given.items() if name not in ("query", "gallery")}
     distance = pairwise(torch.from_numpy(given["query"]), torch.from_numpy(given["gallery"]))
-    own, found = rank(**given, top=5), rank_distance(distance, **labels, top=5)
+    own, found = (
+        compared(**given).rank(top=5),
+        compared(distance=distance, **labels).rank(top=5),
+    )
     for name in ("order", "distance", "match", "keep"):
         np.testing.assert_array_equal(getattr(own, name), getattr(found, name))
     assert found.metric == "given"
     with pytest.raises(InputError, match="top is 0"):
-        rank_distance(distance, **labels, top=0)
+        compared(distance=distance, **labels).rank(top=0)
 
 
 def test_same_image_without_ids_means_row_for_row(rng: np.random.Generator) -> None:
     x, pids = rng.normal(size=(8, 3)), np.arange(8) // 2
-    found = rank(x, x, pids, pids, rule="same_image")
+    found = Comparison.of_descriptors(x, x, Labels(pids, pids), rule="same_image").rank()
     assert (found.order[:, -1] == np.arange(8)).all() and not found.keep[:, -1].any()
     assert found.keep[:, :-1].all()
-    again = rank(x, x, pids, pids, rule="same_image", query_ids=np.arange(8) + 5, gallery_ids=np.arange(8) + 5)
+    again = Comparison.of_descriptors(
+        x, x, Labels(pids, pids, query_ids=np.arange(8) + 5, gallery_ids=np.arange(8) + 5), rule="same_image"
+    ).rank()
     np.testing.assert_array_equal(found.order, again.order)
 
 
 def test_junk_matches_nobody_not_even_junk() -> None:
-    found = rank([[0.0], [1.0]], [[0.0], [1.0]], [-1, 1], [-1, 1], rule="none")
+    found = Comparison.of_descriptors([[0.0], [1.0]], [[0.0], [1.0]], Labels([-1, 1], [-1, 1]), rule="none").rank()
     assert not found.match[0].any() and found.match[1].sum() == 1
 
 
 def test_top_keeps_the_first_places(rng: np.random.Generator) -> None:
     given = case(rng)
-    whole, three = rank(**given), rank(**given, top=3)
+    whole, three = (
+        compared(**given).rank(),
+        compared(**given).rank(top=3),
+    )
     np.testing.assert_array_equal(whole.order[:, :3], three.order)
-    assert rank(**given, top=1000).order.shape == whole.order.shape
+    assert compared(**given).rank(top=1000).order.shape == whole.order.shape
 
 
 def test_products_and_blocks_give_the_order_of_differences(
@@ -194,11 +191,11 @@ def test_products_and_blocks_give_the_order_of_differences(
         "query": rng.normal(size=(6, 16)).astype(np.float32),
         "gallery": rng.normal(size=(40, 16)).astype(np.float32),
     }
-    exact = rank(**given)
-    monkeypatch.setattr(ranking, "BLOCK_BYTES", 1)  # a query at a time
-    np.testing.assert_array_equal(exact.order, rank(**given).order)
-    monkeypatch.setattr(ranking, "EXACT_WORK", 0)
-    fast = rank(**given)
+    exact = compared(**given).rank()
+    monkeypatch.setattr(distances, "BLOCK_BYTES", 1)  # a query at a time
+    np.testing.assert_array_equal(exact.order, compared(**given).rank().order)
+    monkeypatch.setattr(distances, "EXACT_WORK", 0)
+    fast = compared(**given).rank()
     assert fast.distance.dtype == np.float32
     np.testing.assert_array_equal(exact.order, fast.order)
     np.testing.assert_allclose(exact.distance, fast.distance, rtol=1e-4)
@@ -222,9 +219,9 @@ def test_rank_features_takes_the_rule_of_the_data() -> None:
     gallery = Features(torch.arange(4.0)[:, None], table(4, 1, "gallery", "a"))
     query = Features(torch.tensor([[2.0]]), table(4, 1, "query", "a").iloc[[2]])
     gallery.table.attrs["rule"] = "same_image"
-    assert not rank_features(query, gallery).keep[0, -1]  # the query's own file, though in another row
-    assert rank_features(query, gallery).order[0, -1] == 2
-    assert rank_features(query, gallery, rule="none", top=1).order.tolist() == [[2]]
+    assert not Comparison.of(query, gallery).rank().keep[0, -1]  # the query's own file, though in another row
+    assert Comparison.of(query, gallery).rank().order[0, -1] == 2
+    assert Comparison.of(query, gallery, rule="none").rank(top=1).order.tolist() == [[2]]
     same, other = image_ids(query.table, gallery.table)
     assert same.tolist() == [other[2]]
 
@@ -254,19 +251,23 @@ def test_bad_input_is_one_sentence(message: str) -> None:
     given: dict[str, Any] = {"query": X, "gallery": X, "query_pids": ONES, "gallery_pids": ONES}
     given |= {"query_camids": ONES, "gallery_camids": ONES}
     with pytest.raises(InputError, match=message) as caught:
-        rank(**given | BAD[message])
+        changes = dict(BAD[message])
+        top = changes.pop("top", None)
+        compared(**given | changes).rank(top)
     assert "\n" not in str(caught.value)
 
 
 def test_labels_are_int64_whatever_they_were() -> None:
-    labels = Labels.checked(2, 2, torch.tensor([1, 2]), np.array([1.0, 2.0]), [True, False], [1, 0])
+    labels = Labels(torch.tensor([1, 2]), np.array([1.0, 2.0]), [True, False], [1, 0]).checked(2, 2, "market1501")
     assert all(getattr(labels, n).dtype == np.int64 for n in ("query_pids", "gallery_pids", "query_camids"))
 
 
 def test_what_is_left_out_stands_behind_and_matches_nobody(rng: np.random.Generator) -> None:
     query, gallery = rng.normal(size=(6, 4)), rng.normal(size=(40, 4))
     pids, own = rng.integers(0, 5, 40), rng.integers(0, 5, 6)
-    whole = rank(query, gallery, own, pids, rng.integers(0, 3, 6), rng.integers(0, 3, 40))
+    whole = Comparison.of_descriptors(
+        query, gallery, Labels(own, pids, rng.integers(0, 3, 6), rng.integers(0, 3, 40))
+    ).rank()
     out = rng.random((6, 40)) < 0.5
     less = leave_out(whole, out)
     for i in range(6):

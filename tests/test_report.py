@@ -27,9 +27,10 @@ from reidkit.features import Answers
 from reidkit.images import read_images
 from reidkit.papers import published
 from reidkit.ranking import Ranking
+from reidkit.recipes import recipe
 from reidkit.report import PRINTED
+from reidkit.runs import Run, load_or_fit
 from reidkit.systems import SYSTEMS
-from reidkit.train import Run, load_or_fit, recipe
 
 TINY: dict[str, Any] = {"height": 32, "width": 16, "precision": "32-true", "epochs": 1, "batch": 4}
 

@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fakes import compared
 from scipy.spatial.distance import cdist
 
-from reidkit import ranking, rerank, search
+from reidkit import distances, rerank, reranking
+from reidkit.distances import METRICS, pairwise
 from reidkit.errors import InputError
-from reidkit.ranking import METRICS, pairwise
-from reidkit.search import Gallery, approximate, recall, rerank_cost
+from reidkit.gallery import KINDS, Gallery, approximate, recall, search
+from reidkit.reranking import rerank_cost
 
 
 def people(
@@ -50,7 +52,7 @@ def test_search_is_a_stable_sort_of_exact_distances(metric: str, make: Any, chun
     for seed in range(5):
         rng = np.random.default_rng(seed)
         query, gallery = make(rng, 23, 150, int(rng.choice([2, 17, 64])))
-        found = search.search(query, gallery, 9, metric, chunk=chunk)
+        found = search(query, gallery, 9, metric, chunk=chunk)
         expected = slow_search(query, gallery, 9, metric)
         np.testing.assert_array_equal(found[1], expected[1])
         np.testing.assert_array_equal(found[0], expected[0])  # to the bit
@@ -60,33 +62,33 @@ def test_search_for_all_or_more(rng: np.random.Generator) -> None:
     query, gallery = odd(rng, 3, 40, 5)
     expected = slow_search(query, gallery, 40, "euclidean")
     for k in (40, 99):
-        np.testing.assert_array_equal(search.search(query, gallery, k)[1], expected[1])
-    one = search.search(query[:1], gallery[:1], 5)
+        np.testing.assert_array_equal(search(query, gallery, k)[1], expected[1])
+    one = search(query[:1], gallery[:1], 5)
     assert one[1].tolist() == [[0]] and one[0].dtype == np.float64 and one[1].dtype == np.int64
 
 
 def test_the_same_image_a_hundred_times(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "MANY", 50)  # exact distances thin the candidates out on the way
+    monkeypatch.setattr(reranking, "MANY", 50)  # exact distances thin the candidates out on the way
     gallery = np.repeat(rng.normal(size=(3, 8)), 100, 0).astype(np.float32)[rng.permutation(300)]
     query = gallery[:4] + np.float32(0.01)
     np.testing.assert_array_equal(
-        search.search(query, gallery, 5, chunk=64)[1], slow_search(query, gallery, 5, "euclidean")[1]
+        search(query, gallery, 5, chunk=64)[1], slow_search(query, gallery, 5, "euclidean")[1]
     )
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_what_does_not_change_a_search(metric: str, rng: np.random.Generator) -> None:
     query, gallery = people(rng, 12, 300, 16)
-    distance, index = search.search(query, gallery, 20, metric)
+    distance, index = search(query, gallery, 20, metric)
     order = rng.permutation(300)
-    moved = search.search(query, gallery[order], 20, metric)
+    moved = search(query, gallery[order], 20, metric)
     np.testing.assert_array_equal(moved[0], distance)
     np.testing.assert_array_equal(order[moved[1]], index)
-    larger = search.search(query * 8, gallery * 8, 20, metric)
+    larger = search(query * 8, gallery * 8, 20, metric)
     np.testing.assert_array_equal(larger[1], index)
     scale = {"euclidean": 8, "sqeuclidean": 64, "cosine": 1}[metric]
     np.testing.assert_allclose(larger[0], distance * scale, rtol=1e-12)
-    each = [search.search(query[i : i + 1], gallery, 20, metric)[1][0] for i in range(12)]
+    each = [search(query[i : i + 1], gallery, 20, metric)[1][0] for i in range(12)]
     np.testing.assert_array_equal(each, index)  # with or without company
 
 
@@ -94,8 +96,10 @@ def test_what_does_not_change_a_search(metric: str, rng: np.random.Generator) ->
 def test_equal_descriptors_and_outliers_are_ranked_as_others_are(
     kind: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "FEW", 1)  # pairs are measured by whole columns wherever enough of them are asked for
-    monkeypatch.setattr(search, "PAIR_BYTES", 8 * 8 * 30)  # thirty columns at a time
+    monkeypatch.setattr(
+        reranking, "FEW", 1
+    )  # pairs are measured by whole columns wherever enough of them are asked for
+    monkeypatch.setattr(reranking, "PAIR_BYTES", 8 * 8 * 30)  # thirty columns at a time
     gallery = rng.normal(size=(200, 8)).astype(np.float32)
     if kind == "few people":
         gallery = gallery[rng.integers(0, 5, 200)]
@@ -105,7 +109,7 @@ def test_equal_descriptors_and_outliers_are_ranked_as_others_are(
         gallery[77] *= 10_000
     query = gallery[rng.integers(0, 200, 9)]
     for k in (1, 30, 200):
-        found, expected = search.search(query, gallery, k, chunk=64), slow_search(query, gallery, k, "euclidean")
+        found, expected = search(query, gallery, k, chunk=64), slow_search(query, gallery, k, "euclidean")
         np.testing.assert_array_equal(found[1], expected[1])
         np.testing.assert_array_equal(found[0], expected[0])
     np.testing.assert_allclose(rerank(query, gallery), dense(query, gallery, 20, 6, 0.3), atol=1e-6)
@@ -114,21 +118,21 @@ def test_equal_descriptors_and_outliers_are_ranked_as_others_are(
 def test_far_from_the_origin_products_cancel_and_search_does_not(rng: np.random.Generator) -> None:
     query, gallery = people(rng, 5, 400, 16)
     query, gallery = query / 64 + 1000, gallery / 64 + 1000
-    np.testing.assert_array_equal(search.search(query, gallery, 5)[1], slow_search(query, gallery, 5, "euclidean")[1])
+    np.testing.assert_array_equal(search(query, gallery, 5)[1], slow_search(query, gallery, 5, "euclidean")[1])
 
 
 @pytest.mark.parametrize("form", [torch.from_numpy, lambda x: torch.from_numpy(x).bfloat16(), np.float64, np.int8])
 def test_search_in_every_kind_of_array(form: Any, rng: np.random.Generator) -> None:
     gallery = rng.integers(-3, 4, (80, 12)).astype(np.float32)  # whole numbers are exact in all of them
     query = rng.integers(-3, 4, (6, 12)).astype(np.float32)
-    np.testing.assert_array_equal(search.search(form(query), form(gallery), 7)[1], search.search(query, gallery, 7)[1])
+    np.testing.assert_array_equal(search(form(query), form(gallery), 7)[1], search(query, gallery, 7)[1])
 
 
 def test_search_leaves_a_memory_map_where_it_is(rng: np.random.Generator, tmp_path: Path) -> None:
     query, gallery = people(rng, 4, 200, 16)
     np.save(tmp_path / "gallery.npy", gallery)
     mapped = np.load(tmp_path / "gallery.npy", mmap_mode="r")
-    np.testing.assert_array_equal(search.search(query, mapped, 5)[1], search.search(query, gallery, 5)[1])
+    np.testing.assert_array_equal(search(query, mapped, 5)[1], search(query, gallery, 5)[1])
 
 
 X = np.ones((2, 3), np.float32)
@@ -147,7 +151,7 @@ BAD: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("message", BAD)
 def test_bad_input_of_search_is_one_sentence(message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        search.search(**{"query": X, "gallery": X} | BAD[message])
+        search(**{"query": X, "gallery": X} | BAD[message])
     assert "\n" not in str(caught.value)
 
 
@@ -186,10 +190,10 @@ def test_rerank_equals_the_dense_definition(seed: int, monkeypatch: pytest.Monke
     make = odd if seed % 3 == 0 else people
     query, gallery = make(rng, int(rng.integers(1, 25)), int(rng.integers(1, 120)), int(rng.choice([2, 8, 32])))
     k1, k2, weight = int(rng.integers(1, 25)), int(rng.integers(1, 8)), float(rng.random())
-    monkeypatch.setattr(search, "SIDE", int(rng.choice([7, 32, 2048])))
-    monkeypatch.setattr(search, "MANY", int(rng.choice([8, 2**21])))
+    monkeypatch.setattr(reranking, "SIDE", int(rng.choice([7, 32, 2048])))
+    monkeypatch.setattr(reranking, "MANY", int(rng.choice([8, 2**21])))
     if seed % 2:
-        monkeypatch.setattr(ranking, "EXACT_WORK", 0)
+        monkeypatch.setattr(distances, "EXACT_WORK", 0)
     found = rerank(query, gallery, k1, k2, weight)
     assert found.dtype == (np.float32 if seed % 2 else np.float64)
     np.testing.assert_allclose(found, dense(query, gallery, k1, k2, weight), atol=1e-6)
@@ -208,7 +212,7 @@ def test_with_lambda_1_the_order_is_the_original_one(
     make: Any, work: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query, gallery = make(rng, 20, 300, 24)
-    monkeypatch.setattr(ranking, "EXACT_WORK", work)
+    monkeypatch.setattr(distances, "EXACT_WORK", work)
     found = rerank(query, gallery, lambda_value=1)
     _, order = slow_search(query, gallery, 300, "euclidean")
     np.testing.assert_array_equal(np.argsort(found, axis=1, kind="stable"), order)
@@ -223,7 +227,7 @@ def test_what_does_not_change_a_reranking(rng: np.random.Generator, monkeypatch:
     np.testing.assert_allclose(rerank(query + 8, gallery + 8), plain, atol=1e-5)
     turned, _ = np.linalg.qr(rng.normal(size=(16, 16)))
     np.testing.assert_allclose(rerank(query @ turned, gallery @ turned), plain, atol=1e-5)
-    monkeypatch.setattr(search, "SIDE", 13)
+    monkeypatch.setattr(reranking, "SIDE", 13)
     np.testing.assert_allclose(rerank(query, gallery), plain, atol=1e-6)
 
 
@@ -261,9 +265,9 @@ def test_people_are_found_better_by_their_neighbours(rng: np.random.Generator) -
     x = (centre[pids] + 1.0 * rng.normal(size=(360, 16))).astype(np.float32)
     query, cams = np.arange(0, 360, 12), np.arange(360) % 6
     labels = {"query_pids": pids[query], "gallery_pids": pids, "query_camids": cams[query], "gallery_camids": cams}
-    from reidkit.metrics import evaluate, evaluate_distance
+    from reidkit.ranking import evaluate
 
-    assert evaluate_distance(rerank(x[query], x), **labels).mAP > evaluate(x[query], x, **labels).mAP + 3
+    assert compared(distance=rerank(x[query], x), **labels).score().mAP > evaluate(x[query], x, **labels).mAP + 3
 
 
 def test_the_cost_is_told_before(
@@ -277,7 +281,7 @@ def test_the_cost_is_told_before(
     assert "re-ranking (about" in capsys.readouterr().err
     rerank(*people(rng, 3, 20, 4))
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr("reidkit.search.LARGE", 20)
+    monkeypatch.setattr("reidkit.reranking.LARGE", 20)
     rerank(*people(rng, 3, 20, 4))
     assert "re-ranking (about" in capsys.readouterr().err
 
@@ -310,7 +314,7 @@ def test_on_a_gpu(rng: np.random.Generator) -> None:
     found = rerank(q, g)
     assert found.device.type == "cuda"
     np.testing.assert_allclose(found.cpu(), rerank(query, gallery), atol=1e-6)
-    np.testing.assert_array_equal(search.search(q, g, 9)[1], search.search(query, gallery, 9)[1])
+    np.testing.assert_array_equal(search(q, g, 9)[1], search(query, gallery, 9)[1])
 
 
 # --- galleries on disk ---
@@ -328,7 +332,7 @@ def test_a_gallery_grows_and_is_searched(rng: np.random.Generator, tmp_path: Pat
     assert len(whole) == 90 and whole.table["path"].tolist() == images(0, 90)["path"].tolist()
     for opened in (whole, Gallery(str(folder))):
         for metric in METRICS:
-            found, expected = opened.search(query, 8, metric), search.search(query, x, 8, metric)
+            found, expected = opened.search(query, 8, metric), search(query, x, 8, metric)
             np.testing.assert_array_equal(found[0], expected[0])
             np.testing.assert_array_equal(found[1], expected[1])
     assert whole.lacking(images(88, 4))["path"].tolist() == ["90.png", "91.png"]
@@ -398,13 +402,13 @@ def test_without_faiss_it_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None
         approximate(X, kind="hnws")
 
 
-@pytest.mark.parametrize("kind", search.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("metric", METRICS)
 def test_approximate_search_finds_most(kind: str, metric: str, rng: np.random.Generator) -> None:
     pytest.importorskip("faiss", reason="the optional faiss-cpu is not installed")
     query, gallery = people(rng, 20, 2000, 16)
     distance, index = approximate(gallery, metric, kind).search(query, 10)
-    true = search.search(query, gallery, 10, metric)
+    true = search(query, gallery, 10, metric)
     assert recall(index, true[1]) > 95
     same = index == true[1]
     np.testing.assert_allclose(distance[same], true[0][same], rtol=1e-3, atol=1e-5)

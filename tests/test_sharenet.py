@@ -18,8 +18,10 @@ from reidkit.data import Targets, binary_columns, binary_labels, class_logits
 from reidkit.errors import InputError
 from reidkit.features import answer, describe
 from reidkit.losses import batch_triplets, sigmoid_cross_entropy
+from reidkit.recipes import options_of, recipe
+from reidkit.runs import Run
 from reidkit.systems.sharenet import Output, Sharenet
-from reidkit.train import Run, fit, recipe
+from reidkit.train import fit
 
 Options = Sharenet.Options
 objective, watch = fakes.losses_of(Sharenet)
@@ -113,8 +115,8 @@ def test_the_baseline_has_no_attributes() -> None:
     output = network(torch.randn(3, 3, 32, 16))
     assert output.logits.shape == (3, 0) and network.answer(torch.randn(3, 3, 32, 16)) == [] and not network.tasks
     assert not any("branch" in name or "attributes" in name for name, _ in network.named_parameters())
-    assert not train.learns_attributes(recipe("sharenet", variant="triplet"))
-    assert train.learns_attributes(recipe("sharenet"))
+    assert not recipe.learns_attributes(recipe("sharenet", variant="triplet"))
+    assert recipe.learns_attributes(recipe("sharenet"))
     Sharenet(two_layers(), Targets(3), Options(alpha=0))  # nobody asks for tasks
 
 
@@ -152,10 +154,10 @@ def test_a_layer_that_is_not_there_is_named() -> None:
 def test_the_paper_recipes() -> None:
     own = recipe("sharenet", "paper")
     assert (own.backbone, own.batch, own.lr, own.options["hidden"]) == ("resnet50", 32, 1e-4, 1024)
-    assert train.options_of(own).alpha == 0.05
+    assert options_of(own).alpha == 0.05
     seven = recipe("sharenet", "paper", "sharenet-7")
     assert (seven.backbone, seven.batch, seven.lr, seven.optimizer) == ("alexnet", 100, 1e-3, "sgd")
-    assert train.options_of(seven).alpha == 0.01 and train.options_of(seven).share == "fc7"
+    assert options_of(seven).alpha == 0.01 and options_of(seven).share == "fc7"
     head = Sharenet(build("resnet18"), Targets(7, tasks=fakes.CLOTHES), Options(hidden=32, dimensions=0)).embed
     assert [type(layer).__name__ for layer in head][1:] == ["Linear", "BatchNorm1d", "ReLU", "Linear"]
     assert head[-1].out_features == 7  # as many as people

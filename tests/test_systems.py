@@ -15,14 +15,16 @@ import torch
 from torch import Tensor, nn
 
 import reidkit
-from reidkit import attention, plots, train
+from reidkit import attention, files, plots, runs, train
 from reidkit.data import Batch, Targets, standardise
 from reidkit.errors import InputError
 from reidkit.features import describe
+from reidkit.gallery import Gallery
 from reidkit.losses import batch_hard_triplet, cross_entropy
-from reidkit.search import Gallery
+from reidkit.recipes import PROFILES, Recipe, recipe
+from reidkit.runs import load_or_fit, load_run
 from reidkit.systems import SYSTEMS, System
-from reidkit.train import fit, load_or_fit, load_run, recipe
+from reidkit.train import fit
 
 
 def closeness(code: Tensor, label: Tensor) -> Tensor:
@@ -70,7 +72,7 @@ def tiny() -> Iterator[None]:
         yield
 
 
-def run_of(folder: Path, said: list[str] | None = None, own: train.Recipe = OWN) -> train.Run:
+def run_of(folder: Path, said: list[str] | None = None, own: Recipe = OWN) -> runs.Run:
     say = said.append if said is not None else lambda _: None
     return load_or_fit(own, PEOPLE, system=Mine, runs=folder, progress=False, say=say)
 
@@ -157,20 +159,20 @@ def test_another_loss_trains_again_and_keeps_the_old_run(tmp_path: Path, monkeyp
 
 
 def test_other_code_does_not_resume_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own, real = replace(OWN, epochs=2), train.write
+    own, real = replace(OWN, epochs=2), files.write
 
     def stop(path: Path, how: Any) -> None:
         real(path, how)
         if path.name == "checkpoint.pt":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "EVERY", 0)
+    monkeypatch.setattr(runs, "EVERY", 0)
     for closer, how in ((closeness, "resumed"), (louder, "trained")):
         folder = tmp_path / how
-        monkeypatch.setattr(train, "write", stop)
+        monkeypatch.setattr(runs, "write", stop)
         with pytest.raises(KeyboardInterrupt):
             run_of(folder, own=own)
-        monkeypatch.setattr(train, "write", real)
+        monkeypatch.setattr(runs, "write", real)
         with monkeypatch.context() as patch:
             patch.setitem(globals(), "closeness", closer)
             assert run_of(folder, own=own).how == how
@@ -200,8 +202,8 @@ def test_a_second_stage_knows_the_code_of_the_first(tmp_path: Path) -> None:
     first = run_of(tmp_path, own=replace(OWN, epochs=1))
     second = replace(OWN, epochs=1, pretrained=str(first.folder))
     assert run_of(tmp_path, own=second).how == "trained" and run_of(tmp_path, own=second).how == "loaded"
-    own, theirs = train.code_of(second, Mine)
-    assert [own] == train.code_of(OWN, Mine) and theirs == own
+    own, theirs = runs.code_of(second, Mine)
+    assert [own] == runs.code_of(OWN, Mine) and theirs == own
     about = json.loads((first.folder / "environment.json").read_text())
     (first.folder / "environment.json").write_text(json.dumps(about | {"code": ["another0"]}))
     assert run_of(tmp_path, own=second).how == "trained"
@@ -214,7 +216,7 @@ def test_a_second_stage_knows_the_code_of_the_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS)
 def test_every_system_keeps_the_contract(system: type[System]) -> None:
-    assert issubclass(system, System) and SYSTEMS[system.name] is system and set(system.RECIPES) == set(train.PROFILES)
+    assert issubclass(system, System) and SYSTEMS[system.name] is system and set(system.RECIPES) == set(PROFILES)
     options = system.Options()
     assert isinstance(system.learns_attributes(options), bool) and isinstance(system.needs_parts(options), bool)
     defined = {name for name, value in vars(system).items() if callable(value) and name in vars(System)}

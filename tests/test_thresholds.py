@@ -9,43 +9,34 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fakes import compared
 from scipy.special import logit, softmax
 from scipy.stats import binomtest, norm
 from sklearn.metrics import average_precision_score, roc_curve
 
-from reidkit import ranking, thresholds
+from reidkit import calibration, distances, verification
 from reidkit.attributes import Task
+from reidkit.calibration import expected_calibration_error, probability_same, temperature, temperatures
+from reidkit.distances import pairwise
 from reidkit.errors import InputError
 from reidkit.features import Answers, Features
+from reidkit.filters import described_as, filter_curve, filtered, hamming, mean_threshold
 from reidkit.images import JUNK
-from reidkit.metrics import AP_FORMS, evaluate
-from reidkit.ranking import pairwise
-from reidkit.thresholds import (
-    Comparison,
+from reidkit.metrics import AP_FORMS
+from reidkit.ranking import Comparison, Labels, evaluate
+from reidkit.verification import (
     Gaussian,
     Pairs,
     cheapest,
-    compare,
-    compare_distance,
-    compare_features,
     cost,
     crossing,
-    described_as,
     detection_and_identification,
     eer,
     error_rates,
-    expected_calibration_error,
-    filter_curve,
-    filtered,
     fit_gaussians,
-    hamming,
-    mean_threshold,
     measure,
     people_drawn,
-    probability_same,
     rates_at,
-    temperature,
-    temperatures,
     threshold_at,
 )
 
@@ -109,7 +100,7 @@ def test_pairs_equal_a_loop() -> None:
         rows = [(pid, row) for pid, row in zip(c["query_pids"], loop(c), strict=True) if pid != JUNK]
         genuine = sorted(d for _, row in rows for d, same, _ in row if same)
         impostor = sorted(d for _, row in rows for d, same, _ in row if not same)
-        found = thresholds.pairs(compare(**c))
+        found = verification.pairs(compared(**c))
         np.testing.assert_allclose(found.genuine, genuine, atol=1e-12)
         np.testing.assert_allclose(found.impostor, impostor, atol=1e-12)
         assert found.n_impostor == len(impostor) and (found.impostor_query != found.impostor_gallery).all()
@@ -146,16 +137,16 @@ def test_the_size_of_blocks_changes_nothing(
 
     def everything(comparison: Comparison) -> list[Any]:
         return [
-            thresholds.pairs(comparison, limit=limit),
+            verification.pairs(comparison, limit=limit),
             mean_threshold(comparison),
             filter_curve(comparison, *answers),
             detection_and_identification(comparison, hidden=[1]).curve,
         ]
 
-    whole = everything(compare(**c))
+    whole = everything(compared(**c))
     for step in (1, 60 * 8 * 5):  # a query at a time, five at a time
-        monkeypatch.setattr(ranking, "BLOCK_BYTES", step)
-        for comparison in (compare(**c), compare_distance(table, **labels)):
+        monkeypatch.setattr(distances, "BLOCK_BYTES", step)
+        for comparison in (compared(**c), compared(distance=table, **labels)):
             found = everything(comparison)
             same_pairs(whole[0], found[0])
             np.testing.assert_array_equal(whole[1], found[1])
@@ -165,12 +156,15 @@ def test_the_size_of_blocks_changes_nothing(
 
 def test_a_limit_takes_a_sample_and_counts_all(rng: np.random.Generator) -> None:
     c = case(rng) | {"rule": "none"}
-    whole = thresholds.pairs(compare(**c))
-    part = thresholds.pairs(compare(**c), limit=100, seed=3)
+    whole = verification.pairs(compared(**c))
+    part = verification.pairs(compared(**c), limit=100, seed=3)
     assert len(part.impostor) == 100 and part.n_impostor == whole.n_impostor == len(whole.impostor)
     np.testing.assert_array_equal(part.genuine, whole.genuine)
-    same_pairs(part, thresholds.pairs(compare(**c), limit=100, seed=3))
-    assert not np.array_equal(part.impostor_query, thresholds.pairs(compare(**c), limit=100, seed=4).impostor_query)
+    same_pairs(part, verification.pairs(compared(**c), limit=100, seed=3))
+    assert not np.array_equal(
+        part.impostor_query,
+        verification.pairs(compared(**c), limit=100, seed=4).impostor_query,
+    )
 
     def rows(pairs: Pairs) -> list[tuple[float, int, int]]:
         return list(zip(pairs.impostor, pairs.impostor_query, pairs.impostor_gallery, strict=True))
@@ -183,7 +177,7 @@ def test_a_limit_takes_a_sample_and_counts_all(rng: np.random.Generator) -> None
 
 @pytest.mark.parametrize(("n", "k"), [(10, 10), (10, 7), (30, 10), (50, 10), (10_000, 10)])
 def test_a_sample_is_uniform(n: int, k: int) -> None:
-    draws = [thresholds._sample(n, k, np.random.default_rng(seed)) for seed in range(1000)]
+    draws = [verification._sample(n, k, np.random.default_rng(seed)) for seed in range(1000)]
     for draw in draws:
         assert len(draw) == k and (np.diff(draw) > 0).all() and draw[0] >= 0 and draw[-1] < n
     low = int((np.concatenate(draws) < n // 2).sum())  # hypergeometric: at most as spread as a binomial
@@ -197,18 +191,18 @@ def test_described_images_bring_their_rule() -> None:
 
     query, gallery = features([0.0, 5.0], [1, 2], "query"), features([1.0, 3.0, 9.0], [1, 2, 3], "gallery")
     gallery.table.attrs["rule"] = "none"
-    found = thresholds.pairs(compare_features(query, gallery))
+    found = verification.pairs(Comparison.of(query, gallery))
     assert found.genuine.tolist() == [1, 2] and found.impostor.tolist() == [3, 4, 4, 9]
-    assert thresholds.pairs(compare_features(query, gallery, "sqeuclidean")).genuine.tolist() == [1, 4]
+    assert verification.pairs(Comparison.of(query, gallery, "sqeuclidean")).genuine.tolist() == [1, 4]
     with says("there is no genuine pair"):  # one camera: the rule leaves no match in
-        thresholds.pairs(compare_features(query, gallery, rule="market1501"))
+        verification.pairs(Comparison.of(query, gallery, rule="market1501"))
 
 
 def test_one_person_has_no_impostors() -> None:
     with says("there is no impostor pair"):
-        thresholds.pairs(compare([[0.0]], [[1.0]], [1], [1], rule="none"))
+        verification.pairs(Comparison.of_descriptors([[0.0]], [[1.0]], Labels([1], [1]), rule="none"))
     with says("limit is 0"):
-        thresholds.pairs(compare([[0.0]], [[1.0]], [1], [1], rule="none"), limit=0)
+        verification.pairs(Comparison.of_descriptors([[0.0]], [[1.0]], Labels([1], [1]), rule="none"), limit=0)
     with says("people for 1, 0 and 1"):
         Pairs(np.zeros(1), np.zeros(1), np.zeros(1), np.zeros(0), np.zeros(1), 1)
 
@@ -266,8 +260,10 @@ def test_mean_threshold_is_a_mean_over_what_is_left_in() -> None:
     for seed in range(20):
         c = case(np.random.default_rng(seed), g=8)
         expected = [np.mean([d for d, _, _ in row]) if row else np.nan for row in loop(c)]
-        np.testing.assert_allclose(mean_threshold(compare(**c)), expected)
-    empty = compare([[0.0], [1.0]], [[1.0], [3.0]], [1, 2], [1, 1], [1, 1], [1, 1])  # nothing is left in for person 1
+        np.testing.assert_allclose(mean_threshold(compared(**c)), expected)
+    empty = Comparison.of_descriptors(
+        [[0.0], [1.0]], [[1.0], [3.0]], Labels([1, 2], [1, 1], [1, 1], [1, 1])
+    )  # nothing is left in for person 1
     np.testing.assert_array_equal(mean_threshold(empty), [np.nan, 1])
 
 
@@ -305,7 +301,7 @@ def test_filtered_equals_a_loop_and_scikit_learn() -> None:
         rng = np.random.default_rng(seed)
         c = case(rng)
         answers = rng.integers(-1, 3, (12, 4)), rng.integers(-1, 3, (60, 4))
-        limit = [None, 2.0, mean_threshold(compare(**c)), rng.random(12) * 3][seed % 4]
+        limit = [None, 2.0, mean_threshold(compared(**c)), rng.random(12) * 3][seed % 4]
         h = [None, 0, 1, 4][seed // 4 % 4]
         ap = AP_FORMS[seed % 2]
         strict, only, returned, lost, empty = [], [], [], 0, 0
@@ -329,7 +325,7 @@ def test_filtered_equals_a_loop_and_scikit_learn() -> None:
             lost += not any(hits)
             empty += not hits
         limit = limit if limit is None else np.asarray(limit) + 1e-12
-        found = filtered(compare(**c), limit, answers=None if h is None else answers, h=h, ap=ap)
+        found = filtered(compared(**c), limit, answers=None if h is None else answers, h=h, ap=ap)
         assert found.mAP == pytest.approx(100 * np.mean(strict)), seed
         assert found.mAP_returned_only == pytest.approx(100 * np.mean(only) if only else np.nan, nan_ok=True)
         assert found.returned == pytest.approx(np.mean(returned))
@@ -352,7 +348,7 @@ def test_nothing_filtered_is_the_ordinary_map(ap: str) -> None:
         plain = evaluate(**c, ap=ap)
         answers = rng.integers(-1, 3, (12, 4)), rng.integers(-1, 3, (60, 4))
         for options in ({}, {"threshold": np.inf}, {"answers": answers, "h": 4}):
-            found = filtered(compare(**c), **options, ap=ap)
+            found = filtered(compared(**c), **options, ap=ap)
             assert found.mAP == pytest.approx(plain.mAP, abs=1e-12)
             assert found.mAP_returned_only == pytest.approx(plain.mAP, abs=1e-12)
             assert (found.kept, found.removed, found.n_lost) == (100, 0, 0)
@@ -362,7 +358,7 @@ def test_nothing_filtered_is_the_ordinary_map(ap: str) -> None:
 def test_filtered_by_hand() -> None:
     """The list of query 0 is + - + -, that of query 1 ends before its only match."""
     distance = [[1.0, 2.0, 3.0, 4.0], [4.0, 1.0, 2.0, 3.0]]
-    comparison = compare_distance(distance, [1, 2], [1, 3, 1, 2], rule="none")
+    comparison = Comparison.of_distances(distance, Labels([1, 2], [1, 3, 1, 2]), rule="none")
     found = filtered(comparison, 2)
     assert found.mAP == pytest.approx(100 * (1 / 2 + 0) / 2)
     assert found.mAP_returned_only == 100  # of query 0 alone
@@ -372,7 +368,7 @@ def test_filtered_by_hand() -> None:
     assert found.mAP == pytest.approx(100 * (1 + 2 / 3) / 4) and (found.n_lost, found.n_empty) == (1, 1)
     nothing = filtered(comparison, np.full(2, np.nan))
     assert nothing.mAP == 0 and np.isnan(nothing.mAP_returned_only) and nothing.n_empty == 2
-    alone = filtered(compare([[0.0]], [[1.0]], [1], [1], rule="none"))
+    alone = filtered(Comparison.of_descriptors([[0.0]], [[1.0]], Labels([1], [1]), rule="none"))
     assert np.isnan(alone.removed) and alone.mAP == 100
 
 
@@ -380,15 +376,15 @@ def test_the_filter_curve_is_filtered_at_every_h(rng: np.random.Generator) -> No
     c = case(rng)
     answers = rng.integers(-1, 3, (12, 5)), rng.integers(-1, 3, (60, 5))
     for limit in (None, 2.5):
-        curve = filter_curve(compare(**c), *answers, threshold=limit)
+        curve = filter_curve(compared(**c), *answers, threshold=limit)
         assert list(curve["h"]) == list(range(6))
         for row in curve.to_dict("records"):
-            one = filtered(compare(**c), limit, answers=answers, h=int(row["h"]))
+            one = filtered(compared(**c), limit, answers=answers, h=int(row["h"]))
             names = ("kept", "removed", "returned", "mAP strict", "mAP returned_only", "n_empty", "n_lost")
             found = (one.kept, one.removed, one.returned, one.mAP, one.mAP_returned_only, one.n_empty, one.n_lost)
             assert [row[name] for name in names] == list(found)
         assert curve["kept"].is_monotonic_increasing and curve["removed"].is_monotonic_decreasing
-        assert curve["mAP strict"].iloc[-1] == filtered(compare(**c), limit).mAP
+        assert curve["mAP strict"].iloc[-1] == filtered(compared(**c), limit).mAP
 
 
 @pytest.mark.parametrize(
@@ -406,12 +402,12 @@ def test_the_filter_curve_is_filtered_at_every_h(rng: np.random.Generator) -> No
 )
 def test_bad_filters_are_one_sentence(options: dict[str, Any], message: str, rng: np.random.Generator) -> None:
     with says(message):
-        filtered(compare(**case(rng)), **options)
+        filtered(compared(**case(rng)), **options)
 
 
 def test_no_query_with_a_match() -> None:
     with says("none of the 1 queries has a valid match in the gallery under rule 'none'"):
-        filtered(compare([[0.0]], [[1.0]], [1], [2], rule="none"))
+        filtered(Comparison.of_descriptors([[0.0]], [[1.0]], Labels([1], [2]), rule="none"))
 
 
 # --- error rates -----------------------------------------------------------------------------------------------
@@ -474,7 +470,7 @@ def world(seed: int, people: int = 40, spread: float = 0.15) -> Pairs:
     home = rng.normal(size=(people, 2))
     q, g = np.repeat(np.arange(people), 2), np.repeat(np.arange(people), 3)
     query, gallery = (home[i] + spread * rng.normal(size=(len(i), 2)) for i in (q, g))
-    return thresholds.pairs(compare(query, gallery, q + 1, g + 1, rule="none"))
+    return verification.pairs(Comparison.of_descriptors(query, gallery, Labels(q + 1, g + 1), rule="none"))
 
 
 @pytest.mark.parametrize("far", [0.05, 0.1, 0.29, 1 / 3, 0.5, 1.0])
@@ -541,7 +537,7 @@ def test_bands_are_as_wide_as_other_people_make_them() -> None:
 def test_people_only_in_the_gallery_are_drawn_apart() -> None:
     c = {"query": np.zeros((4, 1)), "gallery": np.ones((9, 1)), "query_pids": [1, 1, 2, 3]}
     c |= {"gallery_pids": [1, 2, 3, 0, 0, 0, 7, 7, -1], "rule": "none"}
-    pairs = thresholds.pairs(compare(**c))
+    pairs = verification.pairs(compared(**c))
     for weight in people_drawn(pairs, 50):
         assert weight[:3].sum() == 3 and weight.sum() == 3 + 4  # three distractors and person 7
     assert len(pairs.impostor) == 4 * 8 - 4
@@ -557,7 +553,9 @@ def test_rates_of_zero_fall_back_on_wilson() -> None:
 
 
 def test_one_person_has_no_band() -> None:
-    pairs = thresholds.pairs(compare([[0.0], [0.1]], [[1.0], [3.0], [4.0]], [1, 1], [1, 2, 3], rule="none"))
+    pairs = verification.pairs(
+        Comparison.of_descriptors([[0.0], [0.1]], [[1.0], [3.0], [4.0]], Labels([1, 1], [1, 2, 3]), rule="none")
+    )
     found = threshold_at(pairs, 0.5)
     assert found.value == 3 and np.isnan(found.low) and np.isnan(found.high)
     rates = measure(pairs, 3.5)
@@ -588,7 +586,9 @@ def test_open_set_by_hand() -> None:
         [9.0, 9, 2, 9],
         [5.0, 9, 9, 9],
     ]
-    found = detection_and_identification(compare_distance(distance, [1, 2, 3, 8, 9], [1, 2, 3, 4], rule="none"))
+    found = detection_and_identification(
+        Comparison.of_distances(distance, Labels([1, 2, 3, 8, 9], [1, 2, 3, 4]), rule="none")
+    )
     assert (found.n_known, found.n_unknown, found.n_left_out, found.k) == (3, 2, 0, 1)
     expected = {-np.inf: (0, 0), 1: (1 / 3, 0), 2: (1 / 3, 0.5), 3: (2 / 3, 0.5), 5: (2 / 3, 1)}
     assert found.curve["threshold"].tolist() == list(expected)
@@ -596,7 +596,9 @@ def test_open_set_by_hand() -> None:
     assert found.at(0.5) == pytest.approx(2 / 3)
     with says("here are 2 queries of unknown people, and a false alarm rate of 0.01 takes at least 100"):
         found.at()
-    second = detection_and_identification(compare_distance(distance, [1, 2, 3, 8, 9], [1, 2, 3, 4], rule="none"), k=2)
+    second = detection_and_identification(
+        Comparison.of_distances(distance, Labels([1, 2, 3, 8, 9], [1, 2, 3, 4]), rule="none"), k=2
+    )
     assert second.curve["dir"].iloc[-1] == 1
 
 
@@ -613,7 +615,7 @@ def test_open_set_equals_a_loop() -> None:
                 known.append(min([d for d, same in row[:k] if same], default=np.inf))
             else:
                 unknown.append(row[0][0] if row else np.inf)
-        comparison = compare(**c)
+        comparison = compared(**c)
         if not known or not unknown:
             with says("an open set takes both"):
                 detection_and_identification(comparison, k=k, hidden=hidden)
@@ -703,7 +705,7 @@ def test_temperature_by_hand_and_at_its_ends() -> None:
         temperature(logits, [-1] * 4)
 
 
-@pytest.mark.parametrize("method", thresholds.METHODS)
+@pytest.mark.parametrize("method", calibration.METHODS)
 def test_probability_falls_with_distance(method: str, rng: np.random.Generator) -> None:
     """Two Gaussians of one deviation s: logit P = (d / s^2) (middle - x) + logit prior, exactly."""
     pairs = given(rng.normal(1, 0.5, 20_000), rng.normal(2, 0.5, 60_000))
@@ -718,7 +720,7 @@ def test_probability_falls_with_distance(method: str, rng: np.random.Generator) 
 
 def test_probability_of_kinds_that_do_not_overlap() -> None:
     pairs = given([1, 2], [8, 9, 10])
-    for method in thresholds.METHODS:
+    for method in calibration.METHODS:
         near, far = probability_same([1.5, 9], pairs, method=method)
         assert near > 0.99 and far < 0.01
     assert probability_same([5.0], given([1], [1, 1]))[0] == pytest.approx(0.5)  # nothing to learn: the prior

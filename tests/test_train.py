@@ -24,14 +24,16 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from reidkit import cli, train
+from reidkit import cli, files, runs, train
 from reidkit.attributes import Task
 from reidkit.data import ImageSet, Targets, unstandardise
 from reidkit.errors import InputError
 from reidkit.features import describe
-from reidkit.metrics import evaluate
+from reidkit.ranking import evaluate
+from reidkit.recipes import PROFILES, Recipe, options_of, recipe
+from reidkit.runs import fingerprint, load_or_fit, load_run
 from reidkit.systems import SYSTEMS, System
-from reidkit.train import PROFILES, Recipe, fingerprint, fit, load_or_fit, load_run, options_of, plan, rate, recipe
+from reidkit.train import fit, plan, rate
 
 SMALL: dict[str, Any] = {"height": 32, "width": 16, "batch": 16, "instances": 4, "precision": "32-true"}
 
@@ -441,7 +443,7 @@ def test_a_resumed_run_with_validation_ends_with_the_very_bits(
     own = replace(DRESSED, epochs=8, patience=3, options={"stage": stage})
     if stage == "identity":
         own = replace(own, negatives="cluster", clusters=2)
-    told, real, written = [3.0, 1.0, 2.0, 2.0, 1.5], train.write, []
+    told, real, written = [3.0, 1.0, 2.0, 2.0, 1.5], files.write, []
     scripted(told, monkeypatch)
     plain = load_or_fit(own, TRAINING, HELD_OUT, folder=tmp_path / "plain", progress=False, say=lambda _: None)
     assert plain.how == "trained" and len(plain.history) == 5
@@ -452,12 +454,12 @@ def test_a_resumed_run_with_validation_ends_with_the_very_bits(
         if written.count("checkpoint.pt") == after:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "write", stop)
-    monkeypatch.setattr(train, "EVERY", 0)
+    monkeypatch.setattr(runs, "write", stop)
+    monkeypatch.setattr(runs, "EVERY", 0)
     scripted(told, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         load_or_fit(own, TRAINING, HELD_OUT, folder=tmp_path / "killed", progress=False, say=lambda _: None)
-    monkeypatch.setattr(train, "write", real)
+    monkeypatch.setattr(runs, "write", real)
     scripted(told[after:], monkeypatch)
     run = load_or_fit(own, TRAINING, HELD_OUT, folder=tmp_path / "killed", progress=False, say=lambda _: None)
     assert run.how == "resumed" and equal_weights(run.folder, plain.folder)
@@ -469,7 +471,7 @@ def test_a_resumed_run_with_validation_ends_with_the_very_bits(
 
 @pytest.mark.usefixtures("tiny")
 def test_resuming_draws_the_same_validation_losses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own, real = replace(DRESSED, epochs=4), train.write
+    own, real = replace(DRESSED, epochs=4), files.write
     plain = load_or_fit(own, TRAINING, HELD_OUT, folder=tmp_path / "plain", progress=False, say=lambda _: None)
 
     def stop(path: Path, how: Callable[[Path], Any]) -> None:
@@ -478,8 +480,8 @@ def test_resuming_draws_the_same_validation_losses(tmp_path: Path, monkeypatch: 
             raise KeyboardInterrupt
 
     for write, expected in ((stop, KeyboardInterrupt), (stop, KeyboardInterrupt), (real, None)):
-        monkeypatch.setattr(train, "write", write)
-        monkeypatch.setattr(train, "EVERY", 0)
+        monkeypatch.setattr(runs, "write", write)
+        monkeypatch.setattr(runs, "EVERY", 0)
         with pytest.raises(expected) if expected else nullcontext():
             run = load_or_fit(own, TRAINING, HELD_OUT, folder=tmp_path / "own", progress=False, say=lambda _: None)
     assert equal_weights(run.folder, plain.folder)
@@ -490,8 +492,8 @@ def test_resuming_draws_the_same_validation_losses(tmp_path: Path, monkeypatch: 
 def test_a_run_knows_its_tasks_and_its_validation_images(tmp_path: Path) -> None:
     own = replace(DRESSED, epochs=1, validation=0.4)
     run = load_or_fit(own, TRAINING, HELD_OUT, runs=tmp_path, progress=False, say=lambda _: None)
-    assert run.folder == train.run_folder(own, TRAINING, HELD_OUT, tmp_path)
-    assert run.folder != train.run_folder(own, TRAINING, runs=tmp_path)
+    assert run.folder == runs.run_folder(own, TRAINING, HELD_OUT, tmp_path)
+    assert run.folder != runs.run_folder(own, TRAINING, runs=tmp_path)
     again = load_run(run.folder)
     assert again.tasks == run.tasks == fakes.CLOTHES and again.people == TRAINING.people and again.images == run.images
     described = json.loads((run.folder / "environment.json").read_text())
@@ -541,7 +543,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(people: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> train.Run:
+def undisturbed(people: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
     return load_or_fit(SHORT, people, runs=tmp_path_factory.mktemp("runs"), progress=False, say=lambda _: None)
 
 
@@ -550,7 +552,7 @@ def equal_weights(one: Path, other: Path) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-def test_a_run_is_kept_whole_and_loaded_again(undisturbed: train.Run, people: ImageSet) -> None:
+def test_a_run_is_kept_whole_and_loaded_again(undisturbed: runs.Run, people: ImageSet) -> None:
     home = undisturbed.folder
     names = {"recipe.json", "model.safetensors", "history.csv", "environment.json"}
     assert undisturbed.how == "trained" and {p.name for p in home.parent.rglob("*") if p.is_file()} == names
@@ -585,9 +587,9 @@ def test_bf16_is_not_chosen_where_the_last_map_is_one_column(monkeypatch: pytest
 
 @pytest.mark.parametrize("after", [1, 2, 3])
 def test_a_resumed_run_ends_with_the_very_bits(
-    after: int, undisturbed: train.Run, people: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    after: int, undisturbed: runs.Run, people: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, written = train.write, []
+    real, written = files.write, []
 
     def stop(path: Path, how: Callable[[Path], Any]) -> None:
         real(path, how)
@@ -595,13 +597,13 @@ def test_a_resumed_run_ends_with_the_very_bits(
         if written.count("checkpoint.pt") == after:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "write", stop)
-    monkeypatch.setattr(train, "EVERY", 0)
+    monkeypatch.setattr(runs, "write", stop)
+    monkeypatch.setattr(runs, "EVERY", 0)
     said: list[str] = []
     with pytest.raises(KeyboardInterrupt):
         load_or_fit(SHORT, people, folder=tmp_path / "run", progress=False, say=said.append)
     assert [p.name for p in tmp_path.iterdir()] == [".run.partial"]
-    monkeypatch.setattr(train, "write", real)
+    monkeypatch.setattr(runs, "write", real)
     run = load_or_fit(SHORT, people, folder=tmp_path / "run", progress=False, say=said.append)
     assert run.how == "resumed" and said == [
         f"training {tmp_path / 'run'}",
@@ -614,18 +616,18 @@ def test_a_resumed_run_ends_with_the_very_bits(
 
 
 def test_epochs_of_no_time_leave_no_notes(
-    undisturbed: train.Run, people: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    undisturbed: runs.Run, people: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, written = train.write, []
-    monkeypatch.setattr(train, "write", lambda path, how: (written.append(path.name), real(path, how)))
+    real, written = files.write, []
+    monkeypatch.setattr(runs, "write", lambda path, how: (written.append(path.name), real(path, how)))
     for every, notes in ((1e9, 0), (0, SHORT.epochs)):
-        monkeypatch.setattr(train, "EVERY", every)
+        monkeypatch.setattr(runs, "EVERY", every)
         run = load_or_fit(SHORT, people, folder=tmp_path / str(notes), progress=False, say=lambda _: None)
         assert written.count("checkpoint.pt") == notes and equal_weights(run.folder, undisturbed.folder)
 
 
 def test_another_recipe_is_refused_and_what_it_began_is_dropped(
-    undisturbed: train.Run, people: ImageSet, tmp_path: Path
+    undisturbed: runs.Run, people: ImageSet, tmp_path: Path
 ) -> None:
     other = replace(SHORT, seed=1)
     with pytest.raises(InputError, match="holds a run of another recipe or of other images"):
@@ -679,9 +681,7 @@ def test_fingerprints_see_recipe_and_images_but_not_the_place(people: ImageSet, 
     ],
     ids=str,
 )  # fmt: skip
-def test_damaged_runs_are_one_sentence(
-    file: str, content: bytes | None, undisturbed: train.Run, tmp_path: Path
-) -> None:
+def test_damaged_runs_are_one_sentence(file: str, content: bytes | None, undisturbed: runs.Run, tmp_path: Path) -> None:
     for path in undisturbed.folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / file).write_bytes(content) if content is not None else (tmp_path / file).unlink()
@@ -690,7 +690,7 @@ def test_damaged_runs_are_one_sentence(
     assert "\n" not in str(caught.value)
 
 
-def test_an_absent_run_names_the_nearest(undisturbed: train.Run) -> None:
+def test_an_absent_run_names_the_nearest(undisturbed: runs.Run) -> None:
     home = undisturbed.folder
     with pytest.raises(InputError, match=f"nearest there is '{home.name}'"):
         load_run(home.with_name(home.name[:-1]))
@@ -701,9 +701,9 @@ def test_write_is_whole_or_absent(tmp_path: Path) -> None:
         path.write_text("half")
         raise OSError("disk full")
 
-    train.write(tmp_path / "a", lambda path: path.write_text("first"))
+    files.write(tmp_path / "a", lambda path: path.write_text("first"))
     with pytest.raises(OSError, match="disk full"):
-        train.write(tmp_path / "a", half)
+        files.write(tmp_path / "a", half)
     assert (tmp_path / "a").read_text() == "first"
 
 

@@ -21,9 +21,11 @@ from reidkit.errors import InputError
 from reidkit.features import answer, describe
 from reidkit.losses import KINDS, task_losses
 from reidkit.metrics import attribute_scores
+from reidkit.recipes import options_of, recipe
+from reidkit.runs import Run, load_or_fit, load_run
 from reidkit.synthetic import PARTS
 from reidkit.systems.two_stage import Output, TwoStage, striped
-from reidkit.train import Run, fit, load_or_fit, load_run, new_network, recipe
+from reidkit.train import fit, new_network
 
 Options = TwoStage.Options
 objective, watch = fakes.losses_of(TwoStage)
@@ -329,7 +331,7 @@ def test_the_second_stage_needs_no_attributes() -> None:
     """PKU-ReID has none, and triplets ask for none; the first stage does."""
     plain = replace(PEOPLE, tasks=(), attributes=torch.empty(len(PEOPLE), 0, dtype=torch.int64))
     own = recipe("two_stage", variant="identity", epochs=1, batch=24, validation=0, patience=0, clusters=2, **SMALL)
-    assert not train.learns_attributes(own) and train.learns_attributes(recipe("two_stage"))
+    assert not recipe.learns_attributes(own) and recipe.learns_attributes(recipe("two_stage"))
     network, history = fit(own, plain, progress=False)
     assert describe(network, plain, own).descriptor.shape == (36, 128) and np.isfinite(history.rows[0]["triplet"])
 
@@ -470,7 +472,7 @@ def test_bad_options_are_one_sentence(options: dict[str, Any], message: str) -> 
         Options(**options)
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match=message):
-        train.options_of(recipe("two_stage", **options))
+        options_of(recipe("two_stage", **options))
 
 
 def test_the_paper_recipe_is_the_papers() -> None:
@@ -481,11 +483,11 @@ def test_the_paper_recipe_is_the_papers() -> None:
         assert own.patience > 0 and (own.flip, own.rotate, own.pad, own.erase) == (True, 10.0, 0, 0.0)
     assert (first.lr, first.epochs, first.negatives) == (3e-4, 15, "batch")
     assert (second.lr, second.epochs, second.negatives) == (2e-5, 10, "cluster")
-    assert train.options_of(first) == Options(balance=False) == Options(stage="attributes", gamma=2.0, balance=False)
-    assert train.options_of(second).stage == "identity"
+    assert options_of(first) == Options(balance=False) == Options(stage="attributes", gamma=2.0, balance=False)
+    assert options_of(second).stage == "identity"
     for kind in KINDS:
         row = recipe("two_stage", "paper", kind)
-        assert replace(row, options={}) == replace(first, options={}) and train.options_of(row).loss == kind
+        assert replace(row, options={}) == replace(first, options={}) and options_of(row).loss == kind
 
 
 @pytest.mark.parametrize("variant", ["alpha_focal", "identity"])

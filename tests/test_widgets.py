@@ -20,18 +20,19 @@ from ipywidgets.widgets.widget import _instances
 from PIL import Image
 
 import reidkit
-from reidkit import thresholds, widgets
+from reidkit import verification, widgets
 from reidkit.attention import attribute_maps
 from reidkit.attributes import Attributes, Schema
 from reidkit.data import load
 from reidkit.errors import InputError
 from reidkit.features import Features, answers_of, describe
-from reidkit.metrics import evaluate, evaluate_distance
-from reidkit.ranking import labels_of, leave_out, rank_features
-from reidkit.search import rerank
+from reidkit.filters import filtered
+from reidkit.ranking import Comparison, Labels, evaluate, labels_of, leave_out
+from reidkit.recipes import recipe
+from reidkit.reranking import rerank
+from reidkit.runs import Run
 from reidkit.systems import Histogram, TwoStage
-from reidkit.thresholds import Pairs, compare_features, filtered
-from reidkit.train import Run, recipe
+from reidkit.verification import Pairs
 from reidkit.widgets import page, plane, retrieval, sight, view
 from reidkit.widgets.app import pixels_of
 from reidkit.widgets.retrieval import MERGED, Browser
@@ -113,7 +114,7 @@ def test_every_query_has_the_list_and_the_ap_of_the_library(browser: Browser, me
     browser.metric.value, browser.same_camera.value = metric, same_camera
     query, gallery = browser.search.query, browser.search.gallery
     rule = "market1501" if same_camera else "none"
-    expected = rank_features(query, gallery, metric, rule=rule)
+    expected = Comparison.of(query, gallery, metric, rule=rule).rank()
     scores = evaluate(query.descriptor, gallery.descriptor, **labels_of(query, gallery), metric=metric, rule=rule)
     for place in range(len(query)):
         browser.query.value = place + 1
@@ -134,7 +135,7 @@ def test_products_of_a_large_problem_are_those_of_rank(
     browser = Browser(*features)
     for metric in ("euclidean", "cosine"):
         browser.metric.value = metric
-        expected = rank_features(*features, metric)
+        expected = Comparison.of(*features, metric).rank()
         for place in range(3):
             browser.query.value = place + 1
             assert browser.found is not None
@@ -147,7 +148,7 @@ def test_reranking_is_that_of_all_queries(browser: Browser) -> None:
     before = shown(browser)
     browser.rerank.value = True
     table = rerank(query.descriptor, gallery.descriptor, 5, 2, 0.5).numpy()
-    expected = evaluate_distance(table, **labels_of(query, gallery)).per_query[3]
+    expected = Comparison.of_distances(table, Labels(**labels_of(query, gallery))).score().per_query[3]
     assert browser.found is not None and np.isclose(browser.found.ap, expected)
     kept = np.sort(table[3][labels_of(query, gallery)["gallery_pids"] != -1])
     assert browser.found.ranking.distance[0, 0] >= kept[0] and "re-ranked" in browser.status.value
@@ -225,7 +226,7 @@ def test_threshold_fades_and_counts(browser: Browser) -> None:
 
 
 def test_threshold_starts_at_the_equal_error(browser: Browser) -> None:
-    expected = thresholds.eer(thresholds.pairs(compare_features(browser.search.query, browser.search.gallery)))
+    expected = verification.eer(verification.pairs(Comparison.of(browser.search.query, browser.search.gallery)))
     assert browser.threshold.value == pytest.approx(expected.threshold, abs=browser.threshold.step)
 
 
@@ -235,8 +236,8 @@ def test_threshold_starts_at_the_equal_error(browser: Browser) -> None:
 def test_filters_are_those_of_the_library(browser: Browser, run: Run) -> None:
     query, gallery = browser.search.query, browser.search.gallery
     said = [answers_of(run, part.table).classes for part in (query, gallery)]
-    plain = rank_features(query, gallery)
-    comparison = compare_features(query, gallery)
+    plain = Comparison.of(query, gallery).rank()
+    comparison = Comparison.of(query, gallery)
     for h in (0, 1):
         browser.differ.value = h
         aps = []
@@ -303,7 +304,7 @@ def test_an_upload_asks_the_whole_gallery(browser: Browser) -> None:
     upload(browser, Path(path).read_bytes(), "holiday.png")
     assert browser.message.value == "" and "holiday.png" in browser.status.value and browser.found is not None
     query, gallery = browser.search.query, browser.search.gallery
-    expected = rank_features(query, gallery, rule="none")
+    expected = Comparison.of(query, gallery, rule="none").rank()
     assert places(browser) == expected.order[4][expected.keep[4]].tolist()
     np.testing.assert_allclose(browser.found.ranking.distance, expected.distance[[4]], atol=1e-5)
     assert "✓" not in browser.grid.value and "✗" not in browser.grid.value  # nobody said who it is
@@ -495,8 +496,8 @@ def test_prices_move_the_threshold(tmp_path: Path, rng: np.random.Generator) -> 
     own = made_pairs(rng.normal(1, 0.3, 200).tolist(), rng.normal(1.6, 0.4, 400).tolist())
     explorer = widgets.ThresholdExplorer(own, figures=tmp_path)
     start = explorer.threshold.value
-    assert start == pytest.approx(thresholds.cheapest(own, 1, 1, 0.5))
-    far, frr = thresholds.rates_at(own, start)
+    assert start == pytest.approx(verification.cheapest(own, 1, 1, 0.5))
+    far, frr = verification.rates_at(own, start)
     assert f"FAR {100 * far:.2f} %, FRR {100 * frr:.2f} %" in explorer.status.value
     explorer.reject.value = 50
     assert explorer.threshold.value > start
@@ -516,7 +517,7 @@ def test_prices_move_the_threshold(tmp_path: Path, rng: np.random.Generator) -> 
 
 def test_explorer_of_a_run(table: pd.DataFrame, features: tuple[Features, Features], run: Run, tmp_path: Path) -> None:
     explorer = widgets.explore_threshold(run, images=table)
-    expected = thresholds.pairs(compare_features(*features, run.recipe.metric))
+    expected = verification.pairs(Comparison.of(*features, run.recipe.metric))
     assert explorer.pairs is not None
     np.testing.assert_allclose(explorer.pairs.genuine, expected.genuine)
     assert widgets.explore_threshold(expected).pairs is expected

@@ -20,7 +20,7 @@ from .. import plots
 from ..data import load, standardise
 from ..errors import InputError
 from ..features import Features, features_of
-from ..train import Run, load_run
+from ..runs import Run, load_run
 from . import view
 
 WRAP = {"display": "flex", "flex_flow": "row wrap", "align_items": "flex-start"}

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .. import plots, thresholds
+from .. import plots, verification
 from ..errors import InputError
 from ..features import images_of
 from ..plots import BLUE, GREEN, ORANGE, VERMILION
-from ..thresholds import Pairs
-from ..train import Run
+from ..ranking import Comparison
+from ..runs import Run
+from ..verification import Pairs
 from . import view
 from .app import App, control, folder_of, opened, row, split_of
 
@@ -64,7 +65,7 @@ class ThresholdExplorer(App):
         low = float(min(pairs.genuine.min(), pairs.impostor.min()))
         high = float(max(pairs.genuine.max(), np.quantile(pairs.impostor, 0.99)))  # beyond no threshold is cheapest
         self.edges = np.linspace(low - (high - low) / BINS, max(high, low + 1e-6), BINS + 1)  # the first accepts nobody
-        self._far, self._frr = thresholds.rates_at(pairs, self.edges)
+        self._far, self._frr = verification.rates_at(pairs, self.edges)
         with self.silently(), self.threshold.hold_trait_notifications():
             self.threshold.min, self.threshold.max = float(self.edges[0]), float(self.edges[-1])
             self.threshold.step = (self.threshold.max - self.threshold.min) / 1000
@@ -79,7 +80,7 @@ class ThresholdExplorer(App):
         """Put the threshold where errors cost least."""
         if self.pairs is None:
             raise InputError(self._lack)
-        self.best = thresholds.cheapest(self.pairs, *self.prices)
+        self.best = verification.cheapest(self.pairs, *self.prices)
         with self.silently():
             self.threshold.value = min(max(self.best, self.threshold.min), self.threshold.max)
         self.refresh()
@@ -89,8 +90,8 @@ class ThresholdExplorer(App):
         if self.pairs is None:
             raise InputError(self._lack)
         value = self.threshold.value
-        far, frr = thresholds.rates_at(self.pairs, np.array([value, self.best]))
-        here, least = thresholds.cost(far, frr, *self.prices)
+        far, frr = verification.rates_at(self.pairs, np.array([value, self.best]))
+        here, least = verification.cost(far, frr, *self.prices)
         wrong, lost = float(far[0]), float(frr[0])
         self.tell(
             f"Threshold {value:.3f}: FAR {100 * wrong:.2f} %, FRR {100 * lost:.2f} %, cost {1000 * here:.3g} per 1,000 "
@@ -100,7 +101,7 @@ class ThresholdExplorer(App):
         for name, values, colour in (("impostor", self.pairs.impostor, ORANGE), ("genuine", self.pairs.genuine, BLUE)):
             heights, _ = np.histogram(values, self.edges)
             areas[name] = heights.astype(float), colour
-        total = thresholds.cost(self._far, self._frr, *self.prices)
+        total = verification.cost(self._far, self._frr, *self.prices)
         lines = {
             "FAR": (self._far, VERMILION),
             "FRR": (self._frr, "#004A75"),
@@ -135,8 +136,8 @@ class ThresholdExplorer(App):
         marks = {"threshold": self.threshold.value, "cheapest": self.best}
         plots.pair_distances(self.pairs, marks, left)
         table = pd.DataFrame({"threshold": self.edges, "far": self._far, "frr": self._frr})
-        plots.error_curves(table, thresholds.eer(self.pairs), right)
-        total = thresholds.cost(self._far, self._frr, *self.prices)
+        plots.error_curves(table, verification.eer(self.pairs), right)
+        total = verification.cost(self._far, self._frr, *self.prices)
         right.plot(self.edges, 100 * total / max(total.max(), 1e-12), ":", color=GREEN, label="cost, % of its highest")
         right.axvline(self.best, color="0.5", linewidth=1)
         right.legend()
@@ -162,7 +163,7 @@ def explore_threshold(
     table = images_of(own) if images is None else images
     try:
         query, gallery = (split_of(own, table, split) for split in ("query", "gallery"))
-        compared = thresholds.compare_features(query, gallery, own.recipe.metric)
-        return ThresholdExplorer(thresholds.pairs(compared, limit=10**6), figures=folder_of(own))
+        compared = Comparison.of(query, gallery, own.recipe.metric)
+        return ThresholdExplorer(verification.pairs(compared, limit=10**6), figures=folder_of(own))
     except InputError as error:
         return ThresholdExplorer(None, lack=str(error))

@@ -21,27 +21,17 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .. import plots, thresholds
+from .. import plots, verification
 from ..attention import attribute_maps, merged_map, pair_maps
 from ..data import load
+from ..distances import Fill, differences, features_pair, is_small, products
 from ..errors import InputError
 from ..features import Features, answers_of, describe, images_of
-from ..metrics import average_precision, evaluate, evaluate_distance
+from ..metrics import average_precision
 from ..plots import BLUE, ORANGE
-from ..ranking import (
-    Fill,
-    Labels,
-    Ranking,
-    differences,
-    features_pair,
-    is_small,
-    labels_of,
-    leave_out,
-    products,
-    ranking_of,
-)
-from ..search import rerank
-from ..train import Run
+from ..ranking import Comparison, Labels, Ranking, evaluate, labels_of, leave_out, ranking_of
+from ..reranking import rerank
+from ..runs import Run
 from . import view
 from .app import App, another, column, control, folder_of, nameless, opened, pixels_of, row, split_of
 
@@ -243,7 +233,7 @@ class Search:
                 rule=question.rule,
             )
         else:
-            scores = evaluate_distance(self._rerank(question), **self._about, rule=question.rule)
+            scores = Comparison.of_distances(self._rerank(question), Labels(**self._about), rule=question.rule).score()
         return np.argsort(scores.per_query, kind="stable")  # NaN stands last
 
     def spread(self, question: Question) -> tuple[float, float, float]:
@@ -256,8 +246,10 @@ class Search:
         distance = np.concatenate(parts)
         about = {name: part[some] if name.startswith("query") else part for name, part in self._about.items()}
         try:
-            pairs = thresholds.pairs(thresholds.compare_distance(distance, **about, rule=question.rule), limit=10**6)
-            middle = thresholds.eer(pairs).threshold
+            pairs = verification.pairs(
+                Comparison.of_distances(distance, Labels(**about), rule=question.rule), limit=10**6
+            )
+            middle = verification.eer(pairs).threshold
         except InputError:  # nobody of these queries has a match: any place will do
             middle = float(np.median(distance))
         return float(distance.min()), float(np.quantile(distance, 0.999)), middle

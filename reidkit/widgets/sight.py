@@ -28,8 +28,8 @@ from ..attention import (
 )
 from ..errors import InputError
 from ..features import images_of
+from ..runs import Run
 from ..synthetic import PARTS
-from ..train import Run
 from . import view
 from .app import App, another, control, folder_of, opened, pixels_of, row
 
