@@ -20,9 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from . import doctor as diagnosis
-from .errors import InputError
+from .errors import InputError, choose
 from .images import CARDS, absolute, check, default_root, is_person, read_images
-from .ranking import Comparison, Labels
 
 app = typer.Typer(
     name="reidkit",
@@ -78,18 +77,10 @@ def data_list(as_json: Json = False) -> None:
     """Every data set known: its card, where it comes from, whether it is here."""
     from .course import here
 
+    columns = ("name", "title", "people", "cameras", "licence", "source", "layout")
     rows = [
-        {
-            "name": card.name,
-            "title": card.title,
-            "people": card.people,
-            "cameras": card.cameras,
-            "here": here(card.name),
-            "folder": str(default_root(card.name)),
-            "licence": card.licence,
-            "source": card.source,
-            "layout": card.layout,
-        }
+        {column: getattr(card, column) for column in columns}
+        | {"here": here(card.name), "folder": str(default_root(card.name))}
         for card in CARDS.values()
     ]
     if as_json:
@@ -153,8 +144,7 @@ def data_synthetic(
     from . import synthetic
     from .course import home
 
-    if size not in synthetic.SIZES:
-        raise InputError(f"size {size!r} is not known: choose one of {', '.join(synthetic.SIZES)}.")
+    choose(size, synthetic.SIZES, "size")
     started = time.perf_counter()
     where = synthetic.write(
         folder or home() / "datasets" / f"synthetic-{size}", size=size, seed=seed, height=height, width=width
@@ -184,10 +174,8 @@ def data_stats(
     if as_json:
         tasks: dict[str, dict[str, dict[str, float]]] = {}
         for row in table.itertuples():
-            tasks.setdefault(str(row.task), {})[str(row[2])] = {
-                "count": int(row.count),
-                "share": round(row.share, 2),
-            }
+            counted = {"count": int(row.count), "share": round(row.share, 2)}
+            tasks.setdefault(str(row.task), {})[str(row[2])] = counted
         total = int(table.groupby("task", sort=False)["count"].sum().max())
         show_json({"dataset": name, "per": per, "split": split, "counted": total, "tasks": tasks})
         return
@@ -225,14 +213,8 @@ def train(
     changes = dict(setting(text) for text in settings or [])
     plan = recipe(system, profile, dataset=dataset, fold=fold, seed=seed, **changes)
     images = course.prepare(dataset, profile, root, fold=fold, decode=True, progress=watched())
-    run = load_or_fit(
-        plan,
-        *course.sets(plan, images, progress=watched()),
-        runs=course.runs_folder(),
-        folder=folder,
-        progress=watched(),
-        say=tell,
-    )
+    given = {"runs": course.runs_folder(), "folder": folder, "progress": watched(), "say": tell}
+    run = load_or_fit(plan, *course.sets(plan, images, progress=watched()), **given)
     report(run, images, plan.metric, "precision", as_json, keep=True)
 
 
@@ -252,17 +234,13 @@ def report(
     from .course import attribute_table
     from .features import features_of
     from .files import write
+    from .ranking import Comparison
 
     query, gallery = (features_of(run, images, split, progress=watched()) for split in ("query", "gallery"))
     comparison = Comparison.of(query, gallery, metric)
     scores = (comparison.rerank(progress=watched()) if reranked else comparison).score(ap)
-    about: dict[str, Any] = {
-        "run": str(run.folder),
-        "system": run.recipe.system,
-        "dataset": run.recipe.dataset,
-    }
-    about |= {"fold": run.recipe.fold, "seed": run.recipe.seed, "profile": run.recipe.profile}
-    result = {**about, **scores.to_dict(), "metric": metric, "rerank": reranked}
+    about = {name: getattr(run.recipe, name) for name in ("system", "dataset", "fold", "seed", "profile")}
+    result: dict[str, Any] = {"run": str(run.folder), **about, **scores.to_dict(), "metric": metric, "rerank": reranked}
     result["training_minutes"] = round(run.history["seconds"].sum() / 60, 2) if len(run.history) else 0.0
     table = attribute_table(run, images, progress=watched())
     if table is not None:
@@ -314,14 +292,8 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find who looks most like a picture, or fits a description; with both, who looks like it among those that fit."""
-    import numpy as np
-    import pandas as pd
-
     from . import plots
-    from .data import load
-    from .features import answers_of, describe, features_in, features_of, images_of
-    from .filters import described_as, description
-    from .ranking import leave_out
+    from .finding import find
     from .runs import load_run
 
     if save is not None and save.suffix.lower() not in (".png", ".pdf", ".svg", ".jpg"):
@@ -330,53 +302,27 @@ def search(
         raise InputError(f"--top is {top}: ask for at least one place.")
     if image is None and not attributes:
         raise typer.BadParameter('give a picture, or --attributes such as "gender=female".')
-    if image is None and rerank:
-        raise InputError("--rerank compares neighbours of a picture: give a picture too.")
-    found = load_run(run)
-    plan = found.recipe
+    source, picture = load_run(run), str(absolute(image)) if image else None
     wanted = dict(setting(part, "--attributes") for part in attributes.split(",")) if attributes else {}
-    if wanted and not found.network.tasks:
-        raise InputError(f"{run} answers no attributes: give a run of a system that learns them, such as two_stage.")
-    if wanted:
-        description(wanted, found.tasks)  # a word that is not known is refused before anything is read
-    shown = features_in(found, gallery, progress=watched()) if gallery else None
-    if image is None:
-        table = shown.table if shown else images_of(found, root).query("split == 'gallery' and pid != -1")
-        fits = described_as(answers_of(found, table, keep=True, progress=watched()), wanted, honest(found, root))
-        order = np.argsort(-fits, kind="stable")[:top]
-        values, title = [round(float(fits[i]), 4) for i in order], "probability"
-    else:
-        asked = pd.DataFrame({"path": [str(absolute(image))], "pid": [0], "camid": [-1], "split": ["query"]})
-        query = describe(found.network, load(asked, plan.height, plan.width), plan).descriptor
-        shown = shown or features_of(found, images_of(found, root), "gallery", progress=watched())
-        table, pids = shown.table, shown.table["pid"].to_numpy()
-        comparison = Comparison.of_descriptors(query, shown.descriptor, Labels([-2], pids), plan.metric, "none")
-        ranking = (comparison.rerank(progress=watched()) if rerank else comparison).rank()
-        if wanted:
-            said = answers_of(found, table, keep=True, progress=watched()).classes
-            misfit = [said[:, number] != answer for number, answer in description(wanted, found.tasks).items()]
-            ranking = leave_out(ranking, np.any(misfit, axis=0)[None])
-        order = ranking.order[0][ranking.keep[0]][:top]
-        values, title = [round(float(d), 4) for d in ranking.distance[0][: len(order)]], "distance"
-    rows = [
-        {"place": k, title: value, **record(table.iloc[i])}
-        for k, (i, value) in enumerate(zip(order, values, strict=True), 1)
-    ]
+    scale = honest(source, root) if wanted and not image else None
+    given = {"folder": gallery, "root": root, "rerank": rerank, "scale": scale, "progress": watched()}
+    table = find(source, image, wanted, **given).head(top)
+    value = "distance" if image else "probability"
+    table = table.assign(place=range(1, len(table) + 1), **{value: table[value].astype(float).round(4)})
+    rows = table[["place", value, "pid", "camid", "path"]].to_dict("records")
     if save is not None and rows:
-        titles = [(row["path"], f"{row['place']}: {row[title]:.2f}") for row in rows]
-        figure = plots.found(str(absolute(image)) if image else None, titles)
+        figure = plots.found(picture, [(row["path"], f"{row['place']}: {row[value]:.2f}") for row in rows])
         save.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(save)
         tell(f"wrote {save}")
     if as_json:
-        about = {"image": str(absolute(image)) if image else None, "attributes": wanted, "run": str(found.folder)}
-        show_json({**about, "found": rows})
+        show_json({"image": picture, "attributes": wanted, "run": str(source.folder), "found": rows})
         return
     if not rows:
-        tell(f"nobody among {len(table)} pictures fits {attributes!r}.")
+        tell(f"nobody in the gallery fits {attributes!r}.")
     for row in rows:
         who = "" if gallery else f"person {row['pid']}  camera {row['camid']}  "
-        print(f"{row['place']:>3}  {row[title]:8.4f}  {who}{row['path']}")
+        print(f"{row['place']:>3}  {row[value]:8.4f}  {who}{row['path']}")
 
 
 def honest(run: Any, root: Path | None) -> Any:
@@ -389,11 +335,6 @@ def honest(run: Any, root: Path | None) -> Any:
     if held_out is None:
         return None
     return temperatures(answer(run, held_out, progress=watched()), held_out.attributes.numpy())
-
-
-def record(row: Any) -> dict[str, Any]:
-    """Who, where and which file: a row of the table for JSON."""
-    return {"pid": int(row["pid"]), "camid": int(row["camid"]), "path": str(row["path"])}
 
 
 @app.command()
@@ -414,15 +355,8 @@ def course(
     kernels.warm_up()  # before the next line, which takes as long
     from . import course as runner
 
-    runner.run(
-        profile,
-        dataset,
-        only=only,
-        again=again,
-        html=html,
-        progress=watched(),
-        say=lambda line: print(line, flush=True),
-    )
+    given = {"only": only, "again": again, "html": html, "progress": watched()}
+    runner.run(profile, dataset, **given, say=lambda line: print(line, flush=True))
 
 
 @app.command()
@@ -444,13 +378,7 @@ def lab() -> None:
     from .course import home, lessons
 
     first = lessons()[0]
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        f"--ServerApp.root_dir={home()}",
-        "--ServerApp.ip=127.0.0.1",
-    ]
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={home()}", "--ServerApp.ip=127.0.0.1"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
     raise typer.Exit(subprocess.call([*command, str(first)]))

@@ -90,7 +90,7 @@ def pair_finding(ok: bool, text: str) -> Finding:
 def device() -> Finding:
     """Where trainings will run."""
     ok, text = speak(
-        "import torch, reidkit.train as t; r = t.Recipe(); f = t.fabric_for(r); "
+        "import torch, reidkit.devices as t; r = t.Recipe(); f = t.fabric_for(r); "
         "name = torch.cuda.get_device_name() if f.device.type == 'cuda' else f'{torch.get_num_threads()} threads'; "
         "print(f'{f.device} ({name}), {t.precision_of(r)}')"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,13 @@ from tqdm.auto import tqdm
 
 from .attributes import Task
 from .data import ImageSet, load, standardise
+from .devices import fabric_for
 from .errors import InputError
 from .files import write
 from .images import absolute, read_images
 from .recipes import Recipe
 from .runs import Run
 from .systems import System
-from .train import fabric_for
 
 COLUMNS = ("pid", "camid", "frame", "orientation")
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
@@ -87,14 +88,17 @@ def describe(
         progress: with a bar.
     """
     fabric = fabric or fabric_for(recipe)
-    system = network.to(fabric.device).eval()
-    rows = []
-    starts = range(0, len(images), batch)
-    for start in tqdm(starts, "describing", disable=not progress, leave=False):
-        pixels = standardise(images.pixels[start : start + batch].to(fabric.device))
+    system, rows = network.to(fabric.device).eval(), []
+    for pixels in _batches(images, fabric, batch, "describing" if progress else ""):
         with fabric.autocast():
             rows.append(system.describe(pixels).float().cpu())  # (B, D)
     return Features(torch.cat(rows), images.table)
+
+
+def _batches(images: ImageSet, fabric: Fabric, batch: int, doing: str) -> Iterator[Tensor]:
+    """Standardised images on the device, a batch at a time; with a bar if `doing` names it."""
+    for pixels in tqdm(images.pixels.split(batch), doing, disable=not doing, leave=False):
+        yield standardise(pixels.to(fabric.device))
 
 
 @dataclass(frozen=True)
@@ -121,11 +125,8 @@ def answer(run: Run, images: ImageSet, *, batch: int = 256, progress: bool = Fal
     if not run.tasks:
         raise InputError(f"{run.folder} answers no attributes: give a run of a system that learns them.")
     fabric = fabric_for(run.recipe)
-    system = run.network.to(fabric.device).eval()
-    rows = []
-    starts = range(0, len(images), batch)
-    for start in tqdm(starts, "answering", disable=not progress, leave=False):
-        pixels = standardise(images.pixels[start : start + batch].to(fabric.device))
+    system, rows = run.network.to(fabric.device).eval(), []
+    for pixels in _batches(images, fabric, batch, "answering" if progress else ""):
         with fabric.autocast():
             rows.append([logits.float().softmax(1).cpu() for logits in system.answer(pixels)])
     if not rows or not rows[0]:

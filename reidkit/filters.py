@@ -139,20 +139,9 @@ def filter_curve(
     """
     n_tasks = as_answers(query_answers, len(comparison), "query_answers").shape[1]
     scores = _select(comparison, threshold, (query_answers, gallery_answers), range(n_tasks + 1), ap)
-    rows = [
-        {
-            "h": h,
-            "kept": score.kept,
-            "removed": score.removed,
-            "returned": score.returned,
-            "mAP strict": score.mAP,
-            "mAP returned_only": score.mAP_returned_only,
-            "n_empty": score.n_empty,
-            "n_lost": score.n_lost,
-        }
-        for h, score in enumerate(scores)
-    ]
-    return pd.DataFrame(rows)
+    table = pd.DataFrame([vars(score) for score in scores]).rename_axis("h").reset_index()
+    table = table.rename(columns={"mAP": "mAP strict", "mAP_returned_only": "mAP returned_only"})
+    return table[["h", "kept", "removed", "returned", "mAP strict", "mAP returned_only", "n_empty", "n_lost"]]
 
 
 def _select(

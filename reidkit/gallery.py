@@ -5,9 +5,7 @@ Shape letters: Q queries, G gallery images, D embedding, K places.
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -30,6 +28,7 @@ from .distances import (
     require_same_width,
 )
 from .errors import InputError, choose
+from .files import new_folder
 from .reranking import Candidates, exactly, nearest_of, require_count
 
 
@@ -161,8 +160,8 @@ class Gallery:
         if folder.exists():
             raise InputError(f"{folder} is there already: append to it, or choose another folder.")
         x = _matching(descriptor, table, pd.Series(dtype=object))
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _place(folder, lambda temporary: _write_part(temporary / f"{0:06d}", x, table))
+        with new_folder(folder) as temporary:
+            _write_part(temporary / f"{0:06d}", x, table)
         return cls(folder)
 
     def append(self, descriptor: Any, table: pd.DataFrame) -> Gallery:
@@ -170,7 +169,8 @@ class Gallery:
         x = _matching(descriptor, table, self.table["path"])
         require_same_width(x, self.parts[0])
         number = max(int(part.name) for part in self.folder.glob("[0-9]" * 6)) + 1
-        _place(self.folder / f"{number:06d}", lambda temporary: _write_part(temporary, x, table))
+        with new_folder(self.folder / f"{number:06d}") as temporary:
+            _write_part(temporary, x, table)
         return Gallery(self.folder)
 
     def lacking(self, table: pd.DataFrame) -> pd.DataFrame:
@@ -206,23 +206,6 @@ def _write_part(folder: Path, x: Tensor, table: pd.DataFrame) -> None:
         out[rows] = x[rows].float().cpu().numpy()
     out.flush()
     table.reset_index(drop=True).to_parquet(folder / IMAGES)
-
-
-def _place(folder: Path, how: Callable[[Path], None]) -> None:
-    """Write a folder under a temporary name and rename it, so that it is whole or absent."""
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # of an earlier process with the same number that was killed
-    temporary.mkdir()
-    try:
-        how(temporary)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            raise InputError(
-                f"{folder} was written by another process in the meantime: open the gallery again."
-            ) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 # --- approximate search --------------------------------------------------------------------------------------

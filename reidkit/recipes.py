@@ -8,10 +8,21 @@ from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any
 
-from .errors import InputError
+from .errors import InputError, choose
 from .systems import SYSTEMS, System
 
 PROFILES = ("smoke", "quick", "paper")
+CHOICES = {  # fields of a recipe that take a name
+    "optimizer": ("adam", "sgd"),
+    "schedule": ("cosine", "linear", "step", "exponential", "constant"),
+    "precision": ("auto", "32-true", "bf16-mixed"),
+    "metric": ("euclidean", "sqeuclidean", "cosine"),
+    "negatives": ("batch", "random", "cluster"),
+}
+POSITIVE = ("height", "width", "batch", "lr")
+NATURAL = (
+    "seed", "epochs", "instances", "backbone_lr", "weight_decay", "momentum", "warmup", "pad", "erase", "patience",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,54 +63,40 @@ class Recipe:
     options: Mapping[str, Any] = field(default_factory=dict)  # the system's own knobs
 
     def __post_init__(self) -> None:
-        positive = {name: getattr(self, name) for name in ("height", "width", "batch", "lr")}
-        for name, value in positive.items():
-            if not value > 0:
-                raise InputError(f"{name} is {value}: give a number above 0.")
-        natural = (
-            "seed",
-            "epochs",
-            "instances",
-            "backbone_lr",
-            "weight_decay",
-            "momentum",
-            "warmup",
-            "pad",
-            "erase",
-            "patience",
-        )
-        for name in natural:
+        for name, names in CHOICES.items():
+            choose(getattr(self, name), names, name)
+        for name in POSITIVE:
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} is {getattr(self, name)}: give a number above 0.")
+        for name in NATURAL:
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} is {getattr(self, name)}: give 0 or more.")
-        for name, known in {
-            "optimizer": ("adam", "sgd"),
-            "schedule": ("cosine", "linear", "step", "exponential", "constant"),
-            "precision": ("auto", "32-true", "bf16-mixed"),
-            "metric": ("euclidean", "sqeuclidean", "cosine"),
-            "negatives": ("batch", "random", "cluster"),
-        }.items():
-            if getattr(self, name) not in known:
-                raise InputError(f"{name} {getattr(self, name)!r} is not known: choose one of {', '.join(known)}.")
-        if not 0 <= self.validation < 1:
-            raise InputError(f"validation is {self.validation}: give a share of the people from 0 to below 1.")
-        if self.patience and not self.validation:
-            raise InputError("patience needs people to validate on: give validation a share, such as 0.4.")
-        if self.clusters < 1:
-            raise InputError(f"clusters is {self.clusters}: give at least 1.")
-        if self.negatives != "batch" and self.batch < 6:
-            raise InputError(f"a batch of {self.batch} images holds fewer than two triplets: give batch at least 6.")
-        if self.batch < 2:
-            raise InputError(f"a batch of {self.batch} image is too small: give batch at least 2.")
-        if self.instances and self.batch < 2 * self.instances:
-            raise InputError(
-                f"a batch of {self.batch} images with {self.instances} of each person holds fewer than two people: "
-                f"give batch at least {2 * self.instances}."
-            )
-        if self.backbone == "alexnet" and min(self.height, self.width) < 63:
-            raise InputError(
+        share, n, fewest = self.validation, self.batch, 2 * self.instances
+        for wrong, sentence in (
+            (not 0 <= share < 1, f"validation is {share}: give a share of the people from 0 to below 1."),
+            (
+                self.patience and not share,
+                "patience needs people to validate on: give validation a share, such as 0.4.",
+            ),
+            (self.clusters < 1, f"clusters is {self.clusters}: give at least 1."),
+            (
+                self.negatives != "batch" and n < 6,
+                f"a batch of {n} images holds fewer than two triplets: give batch at least 6.",
+            ),
+            (n < 2, f"a batch of {n} image is too small: give batch at least 2."),
+            (
+                n < fewest,
+                f"a batch of {n} images with {self.instances} of each person holds fewer than two people: give batch "
+                f"at least {fewest}.",
+            ),
+            (
+                self.backbone == "alexnet" and min(self.height, self.width) < 63,
                 f"AlexNet sees nothing in images of {self.height} x {self.width} pixels: give height and width of at "
-                "least 63."
-            )
+                "least 63.",
+            ),
+        ):
+            if wrong:
+                raise InputError(sentence)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2)
@@ -117,11 +114,7 @@ def system_of(system: str | type[System]) -> type[System]:
         InputError: a name there is not; a class without a name of its own.
     """
     if isinstance(system, str):
-        if system not in SYSTEMS:
-            near = get_close_matches(system, SYSTEMS, 1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"system {system!r} is not known: choose one of {', '.join(SYSTEMS)}.{hint}")
-        return SYSTEMS[system]
+        return SYSTEMS[choose(system, SYSTEMS, "system")]
     if not system.name.isidentifier() or SYSTEMS.get(system.name, system) is not system:
         raise InputError(f"{system.__name__} needs a name of its own, such as name = 'mine': it has {system.name!r}.")
     return system
@@ -139,8 +132,7 @@ def recipe(system: str | type[System], profile: str = "quick", variant: str = ""
         InputError: an unknown system, profile, variant or name; a value of the wrong type.
     """
     chosen = system_of(system)
-    if profile not in PROFILES:
-        raise InputError(f"profile {profile!r} is not known: choose one of {', '.join(PROFILES)}.")
+    choose(profile, PROFILES, "profile")
     if variant and variant not in chosen.VARIANTS:
         known = f"choose one of {', '.join(chosen.VARIANTS)}." if chosen.VARIANTS else "it has none."
         raise InputError(f"{chosen.name} has no variant {variant!r}: {known}")

@@ -26,12 +26,13 @@ from .data import (
     ImageSet,
     Targets,
 )
+from .devices import fabric_for
 from .errors import InputError
 from .files import write
 from .recipes import Recipe, system_of
 from .source import source_hash
 from .systems import SYSTEMS, System
-from .train import augment, fabric_for, fit, new_network
+from .train import augment, fit, new_network
 
 EVERY = 5.0  # seconds between two notes of how far a training is: in one of seconds they take as long as the learning
 

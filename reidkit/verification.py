@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil, inf, isnan, log, nan, pi, sqrt
+from math import ceil, inf, isnan, log, nan, sqrt
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 from .errors import InputError
 from .images import DISTRACTOR, JUNK
@@ -145,8 +145,7 @@ class Gaussian:
 
     def density(self, distance: np.ndarray) -> np.ndarray:
         """exp(-((x - mean) / deviation)^2 / 2) / (deviation sqrt(2 pi)), the shape of `distance`."""
-        standard = (np.asarray(distance) - self.mean) / self.deviation
-        return np.exp(-(standard**2) / 2) / (self.deviation * sqrt(2 * pi))
+        return norm.pdf(distance, self.mean, self.deviation)
 
 
 @dataclass(frozen=True)
@@ -311,7 +310,7 @@ def threshold_at(pairs: Pairs, far: float = 0.01, *, resamples: int = 500, seed:
     """
     _resolved(far, len(pairs.impostor), "impostor pairs", "false accept rate")
     order = np.argsort(pairs.impostor, kind="stable")
-    distance, query, gallery = pairs.impostor[order], pairs.impostor_query[order], pairs.impostor_gallery[order]
+    distance, query, gallery = (part[order] for part in (pairs.impostor, pairs.impostor_query, pairs.impostor_gallery))
     occurring = _thresholds(pairs)
     start = min(len(distance), int(4 * far * len(distance)) + 100)  # most draws need no more of the list
 

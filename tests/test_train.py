@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from reidkit import cli, files, runs, train
+from reidkit import cli, devices, files, runs, train
 from reidkit.attributes import Task
 from reidkit.data import ImageSet, Targets, unstandardise
 from reidkit.errors import InputError
@@ -135,7 +135,7 @@ def test_bad_options(system: str, changes: dict[str, Any], message: str) -> None
 
 
 def test_unknown_system_and_profile() -> None:
-    with pytest.raises(InputError, match="Did you mean 'baseline'"):
+    with pytest.raises(InputError, match="did you mean 'baseline'"):
         recipe("baselin")
     with pytest.raises(InputError, match="choose one of smoke, quick, paper"):
         recipe("baseline", "quik")
@@ -364,7 +364,7 @@ def test_the_history_tells_the_losses_on_the_people_held_out(variant: str) -> No
 def test_validation_is_that_of_the_whole_set_at_rest() -> None:
     """Without augmentation or dropout, and a smaller last batch (18 = 12 + 6) counts for less."""
     own = replace(DRESSED, epochs=2, batch=12, rotate=10.0)
-    fabric = train.fabric_for(own)
+    fabric = devices.fabric_for(own)
     network, _, _ = fitted(own)
     found = train.validate(own, network, HELD_OUT, fabric)
     assert found == train.validate(own, network, HELD_OUT, fabric)  # the same batches every time
@@ -413,7 +413,7 @@ def test_a_training_that_gets_worse_keeps_its_best() -> None:
     network, history = fit(DRESSED, TRAINING, liars, progress=False)
     losses = history.table["val_loss"]
     assert losses.iloc[-1] > 1.2 * losses.min()
-    found = train.validate(DRESSED, network, liars, train.fabric_for(DRESSED))
+    found = train.validate(DRESSED, network, liars, devices.fabric_for(DRESSED))
     assert found["val_loss"] == pytest.approx(losses.min(), rel=1e-5)
 
 
@@ -572,17 +572,17 @@ def test_a_run_is_kept_whole_and_loaded_again(undisturbed: runs.Run, people: Ima
 
 def test_bf16_is_not_chosen_where_the_last_map_is_one_column(monkeypatch: pytest.MonkeyPatch) -> None:
     """There it is NaN at random on a CPU, see `one_column`; whoever names a precision gets it."""
-    monkeypatch.setattr(train, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(devices, "cpu_has_bf16", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     narrow = recipe("two_stage", "smoke")
-    assert (narrow.width, narrow.last_stride) == (32, 2) and train.precision_of(narrow) == "32-true"
+    assert (narrow.width, narrow.last_stride) == (32, 2) and devices.precision_of(narrow) == "32-true"
     for other in (
         replace(narrow, last_stride=1),
         replace(narrow, width=33),
         replace(narrow, backbone="alexnet", height=64, width=64),
     ):
-        assert train.precision_of(other) == "bf16-mixed"
-    assert train.precision_of(replace(narrow, precision="bf16-mixed")) == "bf16-mixed"
+        assert devices.precision_of(other) == "bf16-mixed"
+    assert devices.precision_of(replace(narrow, precision="bf16-mixed")) == "bf16-mixed"
 
 
 @pytest.mark.parametrize("after", [1, 2, 3])

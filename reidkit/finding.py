@@ -1,0 +1,73 @@
+"""Find people by a picture, by words, or by both: what `reidkit search` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .data import load
+from .errors import InputError
+from .features import answers_of, describe, features_in, features_of, images_of
+from .filters import described_as, description
+from .images import absolute
+from .ranking import Comparison, Labels, leave_out
+from .runs import Run
+
+SOMEBODY = -2  # the person of a picture from outside, whom nobody in a gallery is called
+
+
+def find(
+    run: Run,
+    image: Path | None = None,
+    wanted: Mapping[str, str] | None = None,
+    *,
+    folder: Path | None = None,
+    root: Path | None = None,
+    rerank: bool = False,
+    scale: np.ndarray | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Sort a gallery by likeness to a picture, or by how probably it shows what is described; with both, keep who fits.
+
+    Args:
+        run: finished; one that answers attributes where something is described.
+        image: a picture of one person.
+        wanted: answers by attribute, {"gender": "female"}.
+        folder: search in these pictures instead of the run's own gallery.
+        root: where the run's data set is now, if it moved.
+        rerank: by common neighbours of the picture.
+        scale: of the answers' certainty, see `filters.described_as`.
+        progress: show bars on stderr.
+    Returns:
+        Rows of the gallery's table, the best first, with a column distance, or probability where there is no picture.
+    Raises:
+        InputError: neither picture nor words, words the run does not know, pictures that cannot be read.
+    """
+    plan, wanted = run.recipe, wanted or {}
+    if image is None and rerank:
+        raise InputError("--rerank compares neighbours of a picture: give a picture too.")
+    if wanted and not run.network.tasks:
+        raise InputError(
+            f"{run.folder} answers no attributes: give a run of a system that learns them, such as two_stage."
+        )
+    asked = description(wanted, run.tasks) if wanted or image is None else {}  # refuses words before a file is read
+    gallery = features_in(run, folder, progress=progress) if folder else None
+    if image is None:
+        table = gallery.table if gallery else images_of(run, root).query("split == 'gallery' and pid != -1")
+        probability = described_as(answers_of(run, table, keep=True, progress=progress), wanted, scale)
+        order = np.argsort(-probability, kind="stable")
+        return table.iloc[order].assign(probability=probability[order])
+    picture = pd.DataFrame({"path": [str(absolute(image))], "pid": [0], "camid": [-1], "split": ["query"]})
+    query = describe(run.network, load(picture, plan.height, plan.width), plan).descriptor
+    gallery = gallery or features_of(run, images_of(run, root), "gallery", progress=progress)
+    labels = Labels([SOMEBODY], gallery.table["pid"].to_numpy())
+    comparison = Comparison.of_descriptors(query, gallery.descriptor, labels, plan.metric, "none")
+    ranking = (comparison.rerank(progress=progress) if rerank else comparison).rank()
+    if asked:
+        answers = answers_of(run, gallery.table, keep=True, progress=progress).classes
+        ranking = leave_out(ranking, np.any([answers[:, task] != k for task, k in asked.items()], axis=0)[None])
+    kept = ranking.keep[0]
+    return gallery.table.iloc[ranking.order[0][kept]].assign(distance=ranking.distance[0][kept])
