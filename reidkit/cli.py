@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -213,8 +214,8 @@ def train(
     changes = dict(setting(text) for text in settings or [])
     plan = recipe(system, profile, dataset=dataset, fold=fold, seed=seed, **changes)
     images = course.prepare(dataset, profile, root, fold=fold, decode=True, progress=watched())
-    given = {"runs": course.runs_folder(), "folder": folder, "progress": watched(), "say": tell}
-    run = load_or_fit(plan, *course.sets(plan, images, progress=watched()), **given)
+    sets, runs = course.sets(plan, images, progress=watched()), course.runs_folder()
+    run = load_or_fit(plan, *sets, runs=runs, folder=folder, progress=watched(), say=tell)
     report(run, images, plan.metric, "precision", as_json, keep=True)
 
 
@@ -305,8 +306,9 @@ def search(
     source, picture = load_run(run), str(absolute(image)) if image else None
     wanted = dict(setting(part, "--attributes") for part in attributes.split(",")) if attributes else {}
     scale = honest(source, root) if wanted and not image else None
-    given = {"folder": gallery, "root": root, "rerank": rerank, "scale": scale, "progress": watched()}
-    table = find(source, image, wanted, **given).head(top)
+    table = find(source, image, wanted, folder=gallery, root=root, rerank=rerank, scale=scale, progress=watched()).head(
+        top
+    )
     value = "distance" if image else "probability"
     table = table.assign(place=range(1, len(table) + 1), **{value: table[value].astype(float).round(4)})
     rows = table[["place", value, "pid", "camid", "path"]].to_dict("records")
@@ -355,8 +357,8 @@ def course(
     kernels.warm_up()  # before the next line, which takes as long
     from . import course as runner
 
-    given = {"only": only, "again": again, "html": html, "progress": watched()}
-    runner.run(profile, dataset, **given, say=lambda line: print(line, flush=True))
+    say = partial(print, flush=True)
+    runner.run(profile, dataset, only=only, again=again, html=html, progress=watched(), say=say)
 
 
 @app.command()

@@ -96,11 +96,11 @@ def filtered(
 ) -> Filtered:
     """Score the lists after a distance threshold, the attribute filter, both or neither (paper 001, 4.2.1).
 
-    AP counts places in the list that is left. With neither filter `mAP` is that of `metrics.evaluate`.
+    AP counts places in the list that is left. With neither filter `mAP` is that of `ranking.evaluate`.
     The paper does not say what it divides by; it appears to mean `mAP_returned_only`.
 
     Args:
-        comparison: queries and gallery, from `compare`.
+        comparison: queries and gallery, a `ranking.Comparison`.
         threshold: a gallery image is returned if its distance is at most this: a number, or (Q,) one a query; None: no
             threshold.
         answers: attribute classes of queries (Q, T) and gallery (G, T), -1 for a hole, see `hamming`; None: no
@@ -128,7 +128,7 @@ def filter_curve(
     """The attribute filter as a trade-off: `filtered` for h = 0..T in one pass.
 
     Args:
-        comparison: queries and gallery, from `compare`.
+        comparison: queries and gallery, a `ranking.Comparison`.
         query_answers: (Q, T) integers, -1 for a hole.
         gallery_answers: (G, T) integers, -1 for a hole.
         threshold: a distance threshold on top, as in `filtered`.

@@ -50,7 +50,7 @@ def search(
         query: (Q, D), numpy or torch, on any device.
         gallery: (G, D), numpy or torch. A memory map (`np.load(path, mmap_mode="r")`) may be larger than the memory.
         k: how many images to find for each query.
-        metric: one of `ranking.METRICS`.
+        metric: one of `distances.METRICS`.
         chunk: gallery images at a time; None: what fits a processor's cache.
         progress: show a bar on stderr.
     Returns:

@@ -98,7 +98,7 @@ def rerank(
         progress: show a bar with the cost on stderr; None: from LARGE images on.
     Returns:
         (Q, G), an array if `query` was one, else a tensor on its device; float32, or float64 where the problem is so
-        small that `ranking.pairwise` measures it in float64.
+        small that `distances.pairwise` measures it in float64.
     Raises:
         InputError: shapes that do not fit, values that are not finite, numbers out of range.
     """
@@ -159,7 +159,7 @@ def neighbours(
     Args:
         joint: (N, D), as `centred` makes it.
         parts: queries and gallery as they came, for the exact distances.
-        metric: one of `ranking.METRICS`.
+        metric: one of `distances.METRICS`.
         k1: as for `rerank`.
         k2: as for `rerank`.
         distance: (Q, G), into which the squared distances of queries and gallery are written.
@@ -440,7 +440,7 @@ def nearest_of(
 
 
 def between(a: Tensor, b: Tensor) -> Tensor:
-    """|a - b| (P,) for the rows of a (P, D) and b (P, D); in float64 to the bit what `ranking.differences` finds."""
+    """|a - b| (P,) for the rows of a (P, D) and b (P, D); in float64 to the bit what `distances.differences` finds."""
     return torch.cdist(a[:, None], b[:, None], compute_mode="donot_use_mm_for_euclid_dist")[:, 0, 0]
 
 

@@ -62,7 +62,7 @@ def pairs(comparison: Comparison, *, limit: int = 5_000_000, seed: int = 0) -> P
     impostors, and each image counts as a person of its own.
 
     Args:
-        comparison: queries and gallery, from `compare`.
+        comparison: queries and gallery.
         limit: where there are more impostor pairs than this, keep a uniform sample of this many; `n_impostor` is exact.
         seed: of the sample. It does not depend on the size of the blocks.
     Raises:
@@ -486,7 +486,7 @@ def detection_and_identification(comparison: Comparison, *, k: int = 1, hidden: 
     is known if the gallery, as the rule leaves it, shows its person; a query without a valid match is unknown.
 
     Args:
-        comparison: queries and gallery, from `compare`.
+        comparison: queries and gallery.
         k: places that count.
         hidden: people (pids) whose images are taken out of the gallery, where a benchmark has no unknown queries.
     Raises:
