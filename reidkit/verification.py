@@ -218,7 +218,7 @@ class EqualError:
 
 @dataclass(frozen=True)
 class Threshold:
-    """A threshold choose for a false accept rate, with what it does on the pairs it was choose on."""
+    """A threshold chosen for a false accept rate, with what it does on the pairs it was chosen on."""
 
     value: float
     low: float  # 95 % of resamples of the people choose between low and high; NaN for fewer than two people
@@ -369,7 +369,7 @@ def measure(pairs: Pairs, threshold: float, *, resamples: int = 500, seed: int =
                 people were asked for: Wilson's interval with one trial a person asked for, not a pair (wide on
                 purpose)
 
-    Measure on other people than those the threshold was choose on, or the rates flatter it.
+    Measure on other people than those the threshold was chosen on, or the rates flatter it.
 
     Raises:
         InputError: a threshold that is NaN.
