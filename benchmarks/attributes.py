@@ -22,7 +22,6 @@ import typer
 from scores import images_of, numbers
 
 from reidkit import course
-from reidkit.calibration import expected_calibration_error
 from reidkit.cli import setting
 from reidkit.data import load
 from reidkit.features import answer
@@ -32,6 +31,7 @@ from reidkit.losses import KINDS
 from reidkit.metrics import attribute_scores, class_scores
 from reidkit.recipes import recipe
 from reidkit.runs import load_or_fit
+from reidkit.thresholds.calibration import expected_calibration_error
 
 
 def measure(images: pd.DataFrame, kind: str, changes: dict[str, str], **known: object) -> pd.DataFrame:

@@ -16,11 +16,12 @@ import pandas as pd
 import torch
 import typer
 
-from reidkit import course, verification
+from reidkit import course
 from reidkit.features import Features
 from reidkit.files import write
 from reidkit.ranking import Comparison
 from reidkit.recipes import Recipe
+from reidkit.thresholds import verification
 
 
 def half(features: Features, people: np.ndarray) -> Features:

@@ -28,7 +28,7 @@ import torch
 import typer
 
 from reidkit import evaluate, rerank, rerank_cost
-from reidkit.gallery import approximate, recall, search
+from reidkit.search.gallery import approximate, recall, search
 
 
 def descriptors(n: int, dimension: int, pids: np.ndarray, seed: int) -> np.ndarray:

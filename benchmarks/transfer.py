@@ -20,13 +20,14 @@ import torch
 import typer
 from scores import images_of, numbers, summary
 
-from reidkit import course, filters
+from reidkit import course
 from reidkit.cli import setting
 from reidkit.features import answers_of, features_of
 from reidkit.files import write
 from reidkit.ranking import Comparison, measured_row
 from reidkit.recipes import recipe
 from reidkit.runs import Run, load_or_fit
+from reidkit.thresholds import filters
 
 DIFFER = 3  # tasks of twelve that a returned image may answer otherwise than the query
 

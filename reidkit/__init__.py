@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from .attributes import read_attributes
     from .errors import InputError
     from .features import Features, describe, features_of
-    from .gallery import Gallery
     from .images import read_images, validation_fold
     from .metrics import Scores
     from .papers import published
     from .ranking import Comparison, Labels, Ranking, evaluate
     from .recipes import Recipe, recipe
-    from .reranking import rerank, rerank_cost
     from .runs import load_or_fit, load_run
+    from .search.gallery import Gallery
+    from .search.reranking import rerank, rerank_cost
     from .systems import System
     from .train import fit
     from .widgets import browse
@@ -29,13 +29,13 @@ _HOME = {
     "attributes": ("read_attributes",),
     "errors": ("InputError",),
     "features": ("Features", "describe", "features_of"),
-    "gallery": ("Gallery",),
+    "search.gallery": ("Gallery",),
     "images": ("read_images", "validation_fold"),
     "metrics": ("Scores",),
     "papers": ("published",),
     "ranking": ("Comparison", "Labels", "Ranking", "evaluate"),
     "recipes": ("Recipe", "recipe"),
-    "reranking": ("rerank", "rerank_cost"),
+    "search.reranking": ("rerank", "rerank_cost"),
     "runs": ("load_or_fit", "load_run"),
     "systems": ("System",),
     "train": ("fit",),

@@ -329,9 +329,9 @@ def search(
 
 def honest(run: Any, root: Path | None) -> Any:
     """Temperatures from the people whom the training held out; None where it held out nobody."""
-    from .calibration import temperatures
     from .course import sets
     from .features import answer, images_of
+    from .thresholds.calibration import temperatures
 
     held_out = sets(run.recipe, images_of(run, root), progress=watched())[1] if run.recipe.validation else None
     if held_out is None:

@@ -11,10 +11,10 @@ import pandas as pd
 from .data import load
 from .errors import InputError
 from .features import answers_of, describe, features_in, features_of, images_of
-from .filters import described_as, description
 from .images import absolute
 from .ranking import Comparison, Labels, leave_out
 from .runs import Run
+from .thresholds.filters import described_as, description
 
 SOMEBODY = -2  # the person of a picture from outside, whom nobody in a gallery is called
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 from .features import Answers
 from .ranking import Ranking
-from .verification import EqualError, Gaussians, Pairs
+from .thresholds.verification import EqualError, Gaussians, Pairs
 
 # Okabe and Ito's colours: told apart with every kind of colour vision, and in grey
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW, BLACK = (

@@ -21,7 +21,7 @@ from .errors import InputError, choose
 from .features import Features
 from .images import JUNK, RULES
 from .metrics import AP_FORMS, Scores, average_precision, scores_of
-from .reranking import rerank
+from .search.reranking import rerank
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import attention, claims, filters, plots, tables, verification
+from . import attention, claims, plots, tables
 from .attributes import Attributes, imbalance, read_attributes
 from .course import easy_to_hard
 from .data import ImageSet, binary_columns, binary_labels, load, standardise
@@ -34,6 +34,7 @@ from .runs import Run, git_state, load_run
 from .systems import SYSTEMS
 from .systems.aanet import attended, peak_regions
 from .systems.part_multitask import PartMultitask, is_lower
+from .thresholds import filters, verification
 
 FILTER = (  # what a list is filtered by, as far as it is answered (002 Figure 8): Market-1501's names and PETA's
     "gender", "backpack", "upcolor", "downcolor", "personalFemale", "carryingBackpack", "lowerBodyTrousers",

@@ -12,11 +12,12 @@ import torch
 from fakes import compared
 from scipy.spatial.distance import cdist
 
-from reidkit import distances, rerank, reranking
+from reidkit import distances, rerank
 from reidkit.distances import METRICS, pairwise
 from reidkit.errors import InputError
-from reidkit.gallery import KINDS, Gallery, approximate, recall, search
-from reidkit.reranking import rerank_cost
+from reidkit.search import reranking
+from reidkit.search.gallery import KINDS, Gallery, approximate, recall, search
+from reidkit.search.reranking import rerank_cost
 
 
 def people(
@@ -281,7 +282,7 @@ def test_the_cost_is_told_before(
     assert "re-ranking (about" in capsys.readouterr().err
     rerank(*people(rng, 3, 20, 4))
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr("reidkit.reranking.LARGE", 20)
+    monkeypatch.setattr("reidkit.search.reranking.LARGE", 20)
     rerank(*people(rng, 3, 20, 4))
     assert "re-ranking (about" in capsys.readouterr().err
 

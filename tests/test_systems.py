@@ -19,10 +19,10 @@ from reidkit import attention, files, plots, runs, train
 from reidkit.data import Batch, Targets, standardise
 from reidkit.errors import InputError
 from reidkit.features import describe
-from reidkit.gallery import Gallery
 from reidkit.losses import batch_hard_triplet, cross_entropy
 from reidkit.recipes import PROFILES, Recipe, recipe
 from reidkit.runs import load_or_fit, load_run
+from reidkit.search.gallery import Gallery
 from reidkit.systems import SYSTEMS, System
 from reidkit.train import fit
 

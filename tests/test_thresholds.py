@@ -14,17 +14,18 @@ from scipy.special import logit, softmax
 from scipy.stats import binomtest, norm
 from sklearn.metrics import average_precision_score, roc_curve
 
-from reidkit import calibration, distances, verification
+from reidkit import distances
 from reidkit.attributes import Task
-from reidkit.calibration import expected_calibration_error, probability_same, temperature, temperatures
 from reidkit.distances import pairwise
 from reidkit.errors import InputError
 from reidkit.features import Answers, Features
-from reidkit.filters import described_as, filter_curve, filtered, hamming, mean_threshold
 from reidkit.images import JUNK
 from reidkit.metrics import AP_FORMS
 from reidkit.ranking import Comparison, Labels, evaluate
-from reidkit.verification import (
+from reidkit.thresholds import calibration, verification
+from reidkit.thresholds.calibration import expected_calibration_error, probability_same, temperature, temperatures
+from reidkit.thresholds.filters import described_as, filter_curve, filtered, hamming, mean_threshold
+from reidkit.thresholds.verification import (
     Gaussian,
     Pairs,
     cheapest,

@@ -20,19 +20,20 @@ from ipywidgets.widgets.widget import _instances
 from PIL import Image
 
 import reidkit
-from reidkit import verification, widgets
+from reidkit import widgets
 from reidkit.attention import attribute_maps
 from reidkit.attributes import Attributes, Schema
 from reidkit.data import load
 from reidkit.errors import InputError
 from reidkit.features import Features, answers_of, describe
-from reidkit.filters import filtered
 from reidkit.ranking import Comparison, Labels, evaluate, labels_of, leave_out
 from reidkit.recipes import recipe
-from reidkit.reranking import rerank
 from reidkit.runs import Run
+from reidkit.search.reranking import rerank
 from reidkit.systems import Histogram, TwoStage
-from reidkit.verification import Pairs
+from reidkit.thresholds import verification
+from reidkit.thresholds.filters import filtered
+from reidkit.thresholds.verification import Pairs
 from reidkit.widgets import page, plane, retrieval, sight, view
 from reidkit.widgets.app import pixels_of
 from reidkit.widgets.retrieval import MERGED, Browser

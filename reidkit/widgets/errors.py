@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .. import plots, verification
+from .. import plots
 from ..errors import InputError
 from ..features import images_of
 from ..plots import BLUE, GREEN, ORANGE, VERMILION
 from ..ranking import Comparison
 from ..runs import Run
-from ..verification import Pairs
+from ..thresholds import verification
+from ..thresholds.verification import Pairs
 from . import view
 from .app import App, control, folder_of, opened, row, split_of
 

@@ -21,7 +21,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .. import plots, verification
+from .. import plots
 from ..attention import attribute_maps, merged_map, pair_maps
 from ..data import load
 from ..distances import Fill, differences, features_pair, is_small, products
@@ -30,8 +30,9 @@ from ..features import Features, answers_of, describe, images_of
 from ..metrics import average_precision
 from ..plots import BLUE, ORANGE
 from ..ranking import Comparison, Labels, Ranking, evaluate, labels_of, leave_out, ranking_of
-from ..reranking import rerank
 from ..runs import Run
+from ..search.reranking import rerank
+from ..thresholds import verification
 from . import view
 from .app import App, another, column, control, folder_of, nameless, opened, pixels_of, row, split_of
 

@@ -14,9 +14,9 @@ from .. import plots
 from ..attributes import Attributes
 from ..errors import InputError
 from ..features import Answers, answers_of, images_of
-from ..filters import described_as, description
 from ..images import JUNK
 from ..runs import Run
+from ..thresholds.filters import described_as, description
 from . import view
 from .app import App, control, folder_of, opened, row
 

@@ -19,8 +19,8 @@ from scipy import sparse
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .distances import blocks, features_pair, float32_products, is_small, pieces, prepare
-from .errors import InputError
+from ..distances import blocks, features_pair, float32_products, is_small, pieces, prepare
+from ..errors import InputError
 
 SIDE = 2048  # descriptors on either side of a tile of products
 PAIR_BYTES = 2**22  # gathered descriptors at a time; what fits a processor's cache is fastest

@@ -14,9 +14,9 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from .distances import as_features, as_numbers
-from .errors import InputError, choose
-from .features import Answers
+from ..distances import as_features, as_numbers
+from ..errors import InputError, choose
+from ..features import Answers
 from .verification import Pairs
 
 METHODS = ("logistic", "isotonic")

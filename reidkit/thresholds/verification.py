@@ -16,9 +16,9 @@ import pandas as pd
 from scipy import sparse
 from scipy.stats import binomtest, norm
 
-from .errors import InputError
-from .images import DISTRACTOR, JUNK
-from .ranking import Comparison, Labels, rank_of_matches
+from ..errors import InputError
+from ..images import DISTRACTOR, JUNK
+from ..ranking import Comparison, Labels, rank_of_matches
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .distances import (
+from ..distances import (
     CHUNK_BYTES,
     METRICS,
     as_matrix,
@@ -27,8 +27,8 @@ from .distances import (
     require_finite,
     require_same_width,
 )
-from .errors import InputError, choose
-from .files import new_folder
+from ..errors import InputError, choose
+from ..files import new_folder
 from .reranking import Candidates, exactly, nearest_of, require_count
 
 

@@ -15,11 +15,11 @@ import pandas as pd
 from scipy.special import log_softmax
 from torch import Tensor
 
-from .attributes import Task
-from .errors import InputError, choose
-from .features import Answers
-from .metrics import AP_FORMS, average_precision
-from .ranking import Comparison
+from ..attributes import Task
+from ..errors import InputError, choose
+from ..features import Answers
+from ..metrics import AP_FORMS, average_precision
+from ..ranking import Comparison
 
 
 def mean_threshold(comparison: Comparison) -> np.ndarray:
