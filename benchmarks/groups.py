@@ -15,7 +15,7 @@ import typer
 
 from reidkit import read_attributes
 from reidkit.features import features_of, images_of
-from reidkit.metrics import by_group
+from reidkit.groups import by_group
 from reidkit.ranking import Comparison
 from reidkit.runs import load_run
 

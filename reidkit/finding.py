@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from .data import load
 from .errors import InputError
-from .features import answers_of, describe, features_in, features_of, images_of
+from .features import Features, answers_of, describe, features_of, images_of, stamp
 from .images import absolute
 from .ranking import Comparison, Labels, leave_out
 from .runs import Run
 from .thresholds.filters import described_as, description
 
+PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 SOMEBODY = -2  # the person of a picture from outside, whom nobody in a gallery is called
 
 
@@ -71,3 +74,42 @@ def find(
         ranking = leave_out(ranking, np.any([answers[:, task] != k for task, k in asked.items()], axis=0)[None])
     kept = ranking.keep[0]
     return gallery.table.iloc[ranking.order[0][kept]].assign(distance=ranking.distance[0][kept])
+
+
+def features_in(run: Run, folder: Path | str, *, progress: bool = False) -> Features:
+    """Descriptors of every picture below a folder of one's own, by a finished run.
+
+    They are kept in the run's folder. The next call describes only pictures that are new or were changed since, and
+    forgets those that are gone.
+
+    Returns:
+        Features whose table has the pid 0 and camid -1 everywhere: nobody said who is who.
+    Raises:
+        InputError: no folder, no picture in it, pictures that cannot be read.
+    """
+    place = absolute(folder)
+    if not place.is_dir():
+        raise InputError(f"{folder} is no folder: give one that holds pictures of people, one person a picture.")
+    files = sorted(path for path in place.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
+    if not files:
+        raise InputError(f"there is no picture in {folder}: it should hold files that end in {', '.join(PICTURES)}.")
+    stamps = [stamp(file) for file in files]
+    kept_in = run.folder / f"features-{hashlib.sha256(str(place).encode()).hexdigest()[:8]}.safetensors"
+    kept = Features.load(kept_in) if kept_in.exists() else None
+    rows = {stamp: i for i, stamp in enumerate(kept.table.attrs["stamps"])} if kept else {}
+    table = pd.DataFrame({"path": [str(file) for file in files], "pid": 0, "camid": -1, "split": "gallery"})
+    table = table.assign(frame=-1, orientation=-1)
+    table.attrs = {"dataset": "table", "root": str(place), "rule": "none", "fold": 0, "stamps": stamps}
+    new = [i for i, stamp in enumerate(stamps) if stamp not in rows]
+    if kept and not new:
+        known = kept.descriptor
+    else:
+        pixels = load(table.iloc[new], run.recipe.height, run.recipe.width, people=(), progress=progress)
+        fresh = describe(run.network, pixels, run.recipe, progress=progress).descriptor
+        known = torch.cat([kept.descriptor, fresh]) if kept else fresh
+    first = len(rows)
+    rows |= {stamps[i]: first + n for n, i in enumerate(new)}
+    features = Features(known[[rows[stamp] for stamp in stamps]], table)
+    if kept is None or kept.table.attrs["stamps"] != stamps:
+        features.save(kept_in)
+    return features

@@ -16,11 +16,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .distances import as_features, as_numbers, blocks, features_pair, pairwise, slices
+from .distances import as_features, as_numbers, blocks, features_pair, slices
 from .errors import InputError, choose
 from .features import Features
 from .images import JUNK, RULES
-from .metrics import AP_FORMS, Scores, average_precision, scores_of
+from .metrics import AP_FORMS, Scores, scores_of
 from .search.reranking import rerank
 
 
@@ -322,35 +322,6 @@ def measured_row(query: Features, gallery: Features, metric: str = "euclidean") 
         row |= {f"{start}mAP": one.mAP, f"{start}mAP_trapezoid": other.mAP}
         row |= {f"{start}rank{k}": one.at(k) for k in PLACES}
     return row
-
-
-def view_scores(query: Features, gallery: Features, metric: str = "euclidean") -> pd.DataFrame:
-    """Show which views are hard: mAP by the orientation of the query (rows) and of the matches that count (columns).
-
-    Matches are images from other cameras. A match in another orientation than the column's is left out. Every stranger
-    stays, so that all cells are ranked against the same people.
-
-    Returns:
-        Percent, indexed by orientation; NaN where no query has such a match.
-    Raises:
-        InputError: images without orientations.
-    """
-    asked, shown = query.table, gallery.table
-    if (asked["orientation"] < 0).all() or (shown["orientation"] < 0).all():
-        raise InputError(f"the images of {asked.attrs.get('dataset', 'this table')} have no orientation: ask others.")
-    distance = pairwise(query.descriptor, gallery.descriptor, metric).numpy()
-    pids, cameras, views = (shown[name].to_numpy() for name in ("pid", "camid", "orientation"))
-    rows = []
-    for i, (pid, camera, view) in enumerate(zip(asked["pid"], asked["camid"], asked["orientation"], strict=True)):
-        strangers = np.sort(distance[i, (pids != pid) & (pids >= 0)])
-        for other in np.unique(views[views >= 0]):
-            near = np.sort(distance[i, (pids == pid) & (cameras != camera) & (views == other)])
-            if len(near) and view >= 0:
-                places = np.searchsorted(strangers, near) + 1 + np.arange(len(near))
-                rows.append((view, other, 100 * average_precision(places)))
-    table = pd.DataFrame(rows, columns=["query", "match", "mAP"]).pivot_table("mAP", "query", "match")
-    every = np.unique(np.concatenate([asked["orientation"], views]))
-    return table.reindex(index=every[every >= 0], columns=every[every >= 0])
 
 
 def leave_out(ranking: Ranking, out: np.ndarray) -> Ranking:

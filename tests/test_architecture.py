@@ -19,8 +19,8 @@ PACKAGE = TOP / "reidkit"
 ORDER = [
     "errors", "files", "images", "papers", "tables", "attributes", "synthetic", "data", "backbones", "losses", "cams",
     "source", "systems", "recipes", "devices", "train", "runs", "features", "distances", "metrics", "search", "ranking",
-    "thresholds", "finding", "attention", "plots", "widgets", "claims", "exercises", "site", "kernels", "course",
-    "report", "doctor", "cli",
+    "groups", "thresholds", "finding", "attention", "plots", "widgets", "claims", "exercises", "site", "kernels",
+    "course", "report", "doctor", "cli",
 ]  # fmt: skip
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
 NOTEBOOKS = sorted((TOP / "notebooks").glob("*.ipynb"))

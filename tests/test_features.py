@@ -15,11 +15,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from reidkit import features
+from reidkit import features, finding
 from reidkit.attributes import MARKET, read_attributes
 from reidkit.data import Targets, load, standardise
 from reidkit.errors import InputError
-from reidkit.features import Features, answer, answers_of, describe, features_in, features_of
+from reidkit.features import Features, answer, answers_of, describe, features_of
+from reidkit.finding import features_in
 from reidkit.images import read_images
 from reidkit.recipes import recipe
 from reidkit.runs import Run, load_or_fit
@@ -218,7 +219,7 @@ def test_a_folder_is_described_once_and_follows_its_pictures(
         described.append(len(images))
         return original(network, images, *rest, **more)
 
-    monkeypatch.setattr(features, "describe", counted)
+    monkeypatch.setattr(finding, "describe", counted)
     again = features_in(run, own)
     assert not described and torch.equal(again.descriptor, first.descriptor)
     (own / "b.png").unlink()

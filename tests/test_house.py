@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import io
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,3 +39,97 @@ if hasattr(run.network, "evidence") or getattr(network(images), "attention", Non
 getattr(self, name), hasattr(os, "geteuid"), network.tasks
 """
     assert len(list(probes(text))) == 5
+
+
+# --- how large it is ---
+
+
+def code_lines(path: Path) -> int:
+    """Lines with code on them: neither blank, nor comment, nor docstring."""
+    text, docs = path.read_text(), set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node
+        ):
+            docs |= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    silent = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    tokens = [t for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type not in silent]
+    return len({line for t in tokens for line in range(t.start[0], t.end[0] + 1)} - docs)
+
+
+CORE = [
+    "errors",
+    "files",
+    "images",
+    "attributes",
+    "data",
+    "augment",
+    "samplers",
+    "backbones",
+    "losses",
+    "cam",
+    "systems/base",
+    "systems/baseline",
+    "recipes",
+    "devices",
+    "train",
+    "runs",
+    "features",
+    "distances",
+    "metrics",
+    "ranking",
+]
+
+
+def test_code_lines_are_counted(tmp_path: Path) -> None:
+    head = '"""Two\nlines."""\n\n# a comment\nx = (\n    1,  # with one\n)\n\n\n'
+    text = head + 'def f():\n    """Says."""\n    return """a\nb"""\n'
+    path = tmp_path / "some.py"
+    path.write_text(text)
+    assert code_lines(path) == 3 + 1 + 2
+
+
+def test_the_core_is_small() -> None:
+    """What a student reads from top to bottom."""
+    lines = {name: code_lines(PACKAGE / f"{name}.py") for name in CORE}
+    assert {name: n for name, n in lines.items() if n > 250 and name not in ("images", "attributes")} == {}
+    assert sum(lines.values()) <= 2500, lines
+
+
+def test_the_library_is_small() -> None:
+    assert sum(map(code_lines, FILES)) <= 10_300
+    assert sum(code_lines(path) for path in PACKAGE.glob("*.py")) <= 4500
+
+
+# --- one name, one meaning ---
+
+
+def public_names(path: Path) -> set[str]:
+    """Functions, classes and constants that a module defines."""
+    names = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        for target in targets:
+            names |= {part.id for part in ast.walk(target) if isinstance(part, ast.Name)}
+    return {name for name in names if not name.startswith("_")}
+
+
+def test_a_public_name_stands_in_one_module() -> None:
+    """But for what has one meaning: a command and what it calls, what is computed and how it is drawn, a contract."""
+    homes: dict[str, list[str]] = {}
+    for path in FILES:
+        for name in public_names(path):
+            homes.setdefault(name, []).append(path.relative_to(PACKAGE).with_suffix("").as_posix())
+    shared = {}
+    for name, modules in homes.items():
+        places = {module for module in modules if module not in ("cli", "plots") and not module.startswith("systems/")}
+        if len(places) > 1 or (len(modules) > 1 and name not in ALLOWED and not places):
+            shared[name] = modules
+    assert shared == {}
+
+
+ALLOWED = {"Output"}  # of every system

@@ -23,8 +23,9 @@ from reidkit import distances, metrics
 from reidkit.attributes import MARKET, Task
 from reidkit.errors import InputError
 from reidkit.features import Features
-from reidkit.metrics import attribute_scores, average_precision, by_group, class_scores
-from reidkit.ranking import Comparison, Labels, evaluate, view_scores
+from reidkit.groups import by_group, view_scores
+from reidkit.metrics import attribute_scores, average_precision, class_scores
+from reidkit.ranking import Comparison, Labels, evaluate
 from reidkit.systems import published
 
 RULES = ("market1501", "same_image", "none")
