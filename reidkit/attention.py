@@ -31,7 +31,7 @@ from pytorch_grad_cam import (
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .cams import class_map, contrasts, merge, normalise
+from .cam import class_map, contrasts, merge, normalise
 from .data import ImageSet, part_masks, standardise
 from .errors import InputError, nearest
 from .synthetic import PARTS
