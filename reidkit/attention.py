@@ -12,28 +12,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from contextlib import ExitStack, contextmanager, redirect_stderr
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytorch_grad_cam as grad_cam
 import torch
-from pytorch_grad_cam import (
-    EigenCAM,
-    EigenGradCAM,
-    GradCAM,
-    GradCAMPlusPlus,
-    HiResCAM,
-    LayerCAM,
-    ScoreCAM,
-    XGradCAM,
-)
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .cams import class_map, contrasts, merge, normalise
+from .cam import class_map, contrasts, merge, normalise
 from .data import ImageSet, part_masks, standardise
-from .errors import InputError, nearest
+from .errors import InputError, choose
 from .synthetic import PARTS
 from .systems import System
 from .systems.aanet import attended
@@ -44,14 +36,14 @@ __all__ = [
 ]  # fmt: skip
 
 METHODS: dict[str, Any] = {
-    "gradcam": GradCAM,
-    "gradcam++": GradCAMPlusPlus,
-    "xgradcam": XGradCAM,
-    "hirescam": HiResCAM,
-    "layercam": LayerCAM,
-    "eigencam": EigenCAM,  # does not know the question: one map, of unknown sign, for every attribute
-    "eigengradcam": EigenGradCAM,
-    "scorecam": ScoreCAM,  # a forward pass for every channel of the map: hundreds an image
+    "gradcam": grad_cam.GradCAM,
+    "gradcam++": grad_cam.GradCAMPlusPlus,
+    "xgradcam": grad_cam.XGradCAM,
+    "hirescam": grad_cam.HiResCAM,
+    "layercam": grad_cam.LayerCAM,
+    "eigencam": grad_cam.EigenCAM,  # does not know the question: one map, of unknown sign, for every attribute
+    "eigengradcam": grad_cam.EigenGradCAM,
+    "scorecam": grad_cam.ScoreCAM,  # a forward pass for every channel of the map: hundreds an image
 }
 PART_OF = {  # what a localised attribute is seen by; gender and age are seen everywhere
     "hair": "hair", "hat": "hat", "up": "upper", "upcolor": "upper", "down": "lower", "downcolor": "lower",
@@ -93,65 +85,39 @@ class _Asked(nn.Module):
         return self.ask(images)
 
 
-@contextmanager
-def hooked(method: str, model: nn.Module, layers: list[nn.Module]) -> Iterator[Any]:
-    """One of METHODS with its hooks on these layers; none is left afterwards.
-
-    Not grad-cam's own `with`, which swallows an IndexError and goes on.
-    """
-    if method not in METHODS:
-        near = nearest(method, [*METHODS, "cam"])
-        hint = f"did you mean {near!r}? " if near else ""
-        raise InputError(f"method {method!r} is not known; {hint}choose one of {', '.join(['cam', *METHODS])}.")
-    cam = METHODS[method](model=model, target_layers=layers)
-    try:
-        yield cam
-    finally:
-        cam.activations_and_grads.release()
-
-
-@contextmanager
-def starting(layer: nn.Module) -> Iterator[None]:
-    """Inside, gradients go back to this layer's output and no further: nobody reads those before it."""
-    handle = layer.register_forward_hook(lambda _, __, output: output.detach().requires_grad_())
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def layers_of(network: System, of: str) -> list[nn.Module]:
-    """The layers whose maps decide "attributes" or "identity"; InputError for a system without maps."""
-    layers = network.last_layers(of)
-    if not layers:
-        raise InputError(f"{network.name} has no maps to look at: choose a system that learns.")
-    return layers
-
-
 def explain(
-    network: nn.Module,
+    network: System,
     images: Tensor,
+    of: str,
     ask: Callable[[Tensor], Tensor],
     scores: Sequence[Callable[[Tensor], Tensor]],
-    layers: list[nn.Module],
     method: str = "gradcam",
 ) -> Tensor:
     """Maps of one of grad-cam's methods for any score of any output.
 
     Args:
-        network: any, with frozen or free weights.
+        network: of any system, with frozen or free weights.
         images: (B, 3, H, W), standardised.
+        of: "attributes" or "identity", whose last layers' maps are read, a mean over several.
         ask: images to (B, K).
         scores: for each image, its (K,) to a number.
-        layers: whose maps are read, a mean over several.
         method: one of METHODS.
     Returns:
         (B, H, W).
+    Raises:
+        InputError: a system without maps, an unknown method.
     """
-    pixels = images.detach().clone().requires_grad_()  # frozen weights: the gradient starts at the image,
-    start = nullcontext() if len(layers) > 1 else starting(layers[0])  # or at the one map it is asked for
-    silence = redirect_stderr(io.StringIO())  # ScoreCAM draws a progress bar for every image
-    with untouched(network), torch.enable_grad(), start, hooked(method, _Asked(network, ask), layers) as cam, silence:
+    layers = network.last_layers(of)
+    if not layers:
+        raise InputError(f"{network.name} has no maps to look at: choose a system that learns.")
+    choose(method, METHODS, "method")
+    pixels = images.detach().clone().requires_grad_()  # frozen weights: the gradient starts at the image
+    with untouched(network), torch.enable_grad(), ExitStack() as stack:
+        if len(layers) == 1:  # it starts at the one map that it is asked for: nobody reads those before it
+            stack.enter_context(layers[0].register_forward_hook(lambda _, __, maps: maps.detach().requires_grad_()))
+        cam = METHODS[method](model=_Asked(network, ask), target_layers=layers)
+        stack.callback(cam.activations_and_grads.release)  # not grad-cam's `with`, which swallows an IndexError
+        stack.enter_context(redirect_stderr(io.StringIO()))  # ScoreCAM draws a progress bar for every image
         maps = cam(pixels, list(scores))
     return torch.from_numpy(np.asarray(maps, dtype=np.float32))
 
@@ -225,6 +191,7 @@ def attribute_maps(
     if task not in tasks:
         known = f"it answers {', '.join(tasks)}." if tasks else "it answers none."
         raise InputError(f"this network was not asked about {task!r}: {known}")
+    choose(method, ["cam", *METHODS], "method")
     t = tasks.index(task)
     if classes is None:
         classes = chosen_classes(network, images)[:, t]
@@ -234,8 +201,7 @@ def attribute_maps(
         maps = class_maps(network, images, every)
         return _enlarged(normalise(maps, read_by(network, maps))[:, t], images)
     scores = [contrast(label) for label in classes.tolist()]
-    layers = layers_of(network, "attributes")
-    return explain(network, images, lambda x: network.answer(x)[t], scores, layers, method)
+    return explain(network, images, "attributes", lambda x: network.answer(x)[t], scores, method)
 
 
 def merged_map(network: System, images: Tensor) -> Tensor:
@@ -276,9 +242,8 @@ def identity_maps(network: System, images: Tensor, method: str = "gradcam", labe
             "this network does not classify people, or was trained without identity: use pair_maps, which asks what "
             "makes two images alike."
         )
-    labels = (logits.argmax(1) if label is None else label).tolist()
-    layers = layers_of(network, "identity")
-    return explain(network, images, network.identify, [contrast(k) for k in labels], layers, method)
+    labels = logits.argmax(1) if label is None else label
+    return explain(network, images, "identity", network.identify, [contrast(k) for k in labels.tolist()], method)
 
 
 def pair_maps(network: System, first: Tensor, second: Tensor, method: str = "gradcam") -> tuple[Tensor, Tensor]:
@@ -295,13 +260,11 @@ def pair_maps(network: System, first: Tensor, second: Tensor, method: str = "gra
     with untouched(network), torch.no_grad():
         codes = [network.describe(images) for images in (first, second)]
 
-    def like(other: Tensor) -> Callable[[Tensor], Tensor]:
-        return lambda code: F.cosine_similarity(code, other, dim=0)
+    def alike(images: Tensor, others: Tensor) -> Tensor:
+        scores = [partial(F.cosine_similarity, other, dim=0) for other in others]
+        return explain(network, images, "identity", network.describe, scores, method)
 
-    layers = layers_of(network, "identity")
-    one = explain(network, first, network.describe, [like(code) for code in codes[1]], layers, method)
-    two = explain(network, second, network.describe, [like(code) for code in codes[0]], layers, method)
-    return one, two
+    return alike(first, codes[1]), alike(second, codes[0])
 
 
 # --- scores ------------------------------------------------------------------------------------------------------
@@ -376,35 +339,24 @@ def localisation(
     device = next(network.parameters()).device
     batches = images.pixels.split(batch)
     chosen = torch.cat([chosen_classes(network, standardise(pixels.to(device))) for pixels in batches])
+    guesses = {"centre box": centre_box(1, *parts.shape[1:]), "uniform": torch.ones(1, *parts.shape[1:])}
     rows = []
     for task in asked:
         t = network.tasks.index(task)
         inside = parts == PARTS[PART_OF[task]]
         area = inside.float().mean((1, 2))
         seen = (area >= VISIBLE).nonzero()[:, 0]
-        for method in (*methods, "centre box", "uniform"):
-            points, energies = [], []
+        counts = {"images": len(seen), "left_out": len(images) - len(seen)}
+        for method in (*methods, *guesses):
+            scores = [torch.empty(2, 0)]  # a mean of nothing is NaN
             for index in seen.split(batch) if len(seen) else ():
-                if method == "uniform":
-                    maps = torch.ones(len(index), *parts.shape[1:])
-                elif method == "centre box":
-                    maps = centre_box(len(index), *parts.shape[1:])
+                if method in guesses:
+                    maps = guesses[method].expand(len(index), -1, -1)
                 else:
                     pixels = standardise(images.pixels[index].to(device))
                     maps = attribute_maps(network, pixels, task, method, chosen[index.to(device), t])
-                points.append(pointing(maps, inside[index]))
-                energies.append(energy(maps, inside[index]))
-            found = [float(torch.cat(x).mean()) if x else float("nan") for x in (points, energies)]
-            rows.append(
-                {
-                    "task": task,
-                    "part": PART_OF[task],
-                    "method": method,
-                    "images": len(seen),
-                    "left_out": len(images) - len(seen),
-                    "pointing": 100 * found[0],
-                    "energy": 100 * found[1],
-                    "area": 100 * float(area[seen].mean()) if len(seen) else float("nan"),
-                }
-            )
+                scores.append(torch.stack([pointing(maps, inside[index]), energy(maps, inside[index])]))
+            hit, share = torch.cat(scores, 1).mean(1).tolist()
+            percent = {"pointing": 100 * hit, "energy": 100 * share, "area": 100 * area[seen].mean().item()}
+            rows.append({"task": task, "part": PART_OF[task], "method": method} | counts | percent)
     return pd.DataFrame(rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-MINIMUM = (3, 11)
+from .errors import InputError
+
 FREE_GIB = 5  # what the course, its data and its runs take with room to spare
 
 
@@ -28,31 +28,28 @@ class Finding:
 
 def python() -> Finding:
     """The interpreter against the oldest one supported."""
-    own = f"{platform.python_version()} in {sys.prefix}"
-    if sys.version_info < MINIMUM:
-        return Finding("error", "python", f"{own}: reidkit needs 3.11 or newer, make an environment with one.")
-    return Finding("ok", "python", own)
+    interpreter = f"{sys.version.split()[0]} in {sys.prefix}"
+    if sys.version_info < (3, 11):  # noqa: UP036 - a checkout can be run without pip's own check
+        return Finding("error", "python", f"{interpreter}: reidkit needs 3.11 or newer, make an environment with one.")
+    return Finding("ok", "python", interpreter)
+
+
+def package(need: Requirement) -> Finding:
+    """One dependency against the range it is needed in."""
+    mend = f"pip install '{need.name}{need.specifier}'"
+    try:
+        installed = version(need.name)
+    except PackageNotFoundError:
+        return Finding("error", need.name, f"is not installed: {mend}")
+    if need.specifier.contains(installed, prereleases=True):
+        return Finding("ok", need.name, installed)
+    return Finding("error", need.name, f"{installed} is outside {need.specifier}: {mend}")
 
 
 def packages() -> list[Finding]:
-    """Every dependency against the range it is needed in."""
-    found = []
-    for text in requires("reidkit") or []:
-        need = Requirement(text)
-        if need.marker is not None and not need.marker.evaluate({"extra": ""}):
-            continue
-        try:
-            own = version(need.name)
-        except PackageNotFoundError:
-            mend = f"is not installed: pip install '{need.name}{need.specifier}'"
-            found.append(Finding("error", need.name, mend))
-            continue
-        if need.specifier.contains(own, prereleases=True):
-            found.append(Finding("ok", need.name, own))
-        else:
-            mend = f"{own} is outside {need.specifier}: pip install '{need.name}{need.specifier}'"
-            found.append(Finding("error", need.name, mend))
-    return found
+    """Every dependency that is not an extra."""
+    needs = map(Requirement, requires("reidkit") or [])
+    return [package(need) for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
 
 
 def speak(code: str) -> tuple[bool, str]:
@@ -67,24 +64,13 @@ def speak(code: str) -> tuple[bool, str]:
 
 def torch_pair() -> Finding:
     """torch and torchvision must be of one build: no installer sees it when they are not."""
-    ok, text = speak(
-        "import torch, torchvision; torchvision.ops.nms; print(torch.__version__, torchvision.__version__)"
-    )
-    return pair_finding(ok, text)
-
-
-def pair_finding(ok: bool, text: str) -> Finding:
-    """What the import of both said, as a finding."""
+    ok, text = speak("import torch, torchvision as tv; tv.ops.nms; print(torch.__version__, tv.__version__)")
     if ok:
         return Finding("ok", "torch and torchvision", f"{text} import together")
     if "torchvision::nms" in text:
         text = "they are of different builds (a CPU wheel of one beside a CUDA wheel of the other)"
-    return Finding(
-        "error",
-        "torch and torchvision",
-        f"do not import together: {text}. Install both anew, from one place: "
-        "pip install --force-reinstall -c constraints.txt torch torchvision",
-    )
+    mend = "Install both anew, from one place: pip install --force-reinstall -c constraints.txt torch torchvision"
+    return Finding("error", "torch and torchvision", f"do not import together: {text}. {mend}")
 
 
 def device() -> Finding:
@@ -110,35 +96,26 @@ def memory() -> Finding:
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
         return Finding("ok", "cores", str(os.cpu_count()))
     gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    level = "warning" if gib < 6 else "ok"
-    return Finding(level, "cores and memory", f"{os.cpu_count()} cores, {gib:.0f} GiB")
+    return Finding("warning" if gib < 6 else "ok", "cores and memory", f"{os.cpu_count()} cores, {gib:.0f} GiB")
 
 
-def notebooks() -> Finding:
-    """The lessons live in the checkout, not in the package."""
-    from .course import lessons
-    from .errors import InputError
-
-    try:
-        return Finding("ok", "lessons", f"{len(lessons())} in {lessons()[0].parent}")
-    except InputError as error:
-        return Finding("warning", "lessons", str(error))
-
-
-def datasets() -> list[Finding]:
-    """List which benchmarks are here; a missing one is no fault."""
-    from .course import here
+def checkout() -> list[Finding]:
+    """The lessons, which live in the checkout and not in the package, and the benchmarks; a missing one is no fault."""
+    from .course import here, lessons
     from .images import CARDS, default_root
 
+    try:
+        notebooks = Finding("ok", "lessons", f"{len(lessons())} in {lessons()[0].parent}")
+    except InputError as error:
+        notebooks = Finding("warning", "lessons", str(error))
     present = [name for name in CARDS if here(name)]
     absent = [name for name in CARDS if name not in present]
     text = f"here: {', '.join(present) or 'none'}; not here: {', '.join(absent)} (`reidkit data list` says more)"
-    return [Finding("ok", "data sets", f"{text}; looked for in {default_root('market1501').parent}")]
+    return [notebooks, Finding("ok", "data sets", f"{text}; looked for in {default_root('market1501').parent}")]
 
 
 def examine() -> list[Finding]:
     """All findings, in the order a reader wants them."""
-    found = [python(), *packages(), torch_pair()]
-    if any(finding.level == "error" for finding in found):
-        return found  # what follows needs the libraries
-    return [*found, device(), memory(), disk(Path.cwd()), notebooks(), *datasets()]
+    findings = [python(), *packages(), torch_pair()]
+    usable = not any(finding.level == "error" for finding in findings)  # what follows needs the libraries
+    return [*findings, device(), memory(), disk(Path.cwd()), *checkout()] if usable else findings

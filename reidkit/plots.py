@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, product, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,42 +15,32 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
 from PIL import Image
+from scipy.stats import norm
+from sklearn.metrics import confusion_matrix
 
 from .features import Answers
 from .ranking import Ranking
 from .thresholds.verification import EqualError, Gaussians, Pairs
 
 # Okabe and Ito's colours: told apart with every kind of colour vision, and in grey
-BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW, BLACK = (
+PALETTE = BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000",
 )  # fmt: skip
 MARKERS = "os^Dv"  # beside the colours, for print in grey
-PALETTE = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW, BLACK)
+LINES = ("-", "--", "-.", ":")
 MARKS = "os^DvPX*"  # of as many people
 
-STYLE: dict[str, Any] = {
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.prop_cycle": plt.cycler(color=PALETTE),
-    "figure.constrained_layout.use": True,
-    "figure.dpi": 110,
-    "savefig.dpi": 200,
-    "legend.edgecolor": "none",  # a pale ground, so that a line behind it crosses no word
-    "legend.framealpha": 0.8,
-    "legend.fancybox": False,
-    "pdf.fonttype": 42,
-}
+Pictures = Sequence[np.ndarray]  # (H, W, 3) uint8 each
+Tables = Mapping[str, pd.DataFrame]  # by name
+Points = Mapping[str, tuple[float, float]]  # by name, two rates from 0 to 1
+Thresholds = Mapping[str, float]  # by name
 
 
 def use_style() -> None:
     """The one style of all figures."""
-    plt.rcParams.update(STYLE)  # type: ignore[arg-type]
+    plt.style.use("reidkit.figures")
+    plt.rcParams["axes.prop_cycle"] = plt.cycler(color=PALETTE)
 
 
 def save(
@@ -89,10 +79,97 @@ def own_axes(axes: Axes | None, width: float = 4.8, height: float = 3.0) -> Axes
     return plt.subplots(figsize=(width, height))[1]
 
 
-def picture(path: str, height: int = 128, width: int = 64) -> np.ndarray:
-    """An image file as (height, width, 3) uint8."""
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB").resize((width, height)))
+# --- what several figures have ---------------------------------------------------------------------------------
+
+
+def labelled(axes: Axes, *, legend: str = "best", **properties: Any) -> Axes:
+    """The same axes with labels and a legend.
+
+    Args:
+        axes: with all that is drawn.
+        legend: "beside" the axes, or one of matplotlib's places inside.
+        properties: of `Axes.set`.
+    """
+    axes.set(**properties)
+    place: Any = "upper left" if legend == "beside" else legend  # matplotlib's stubs want a literal
+    axes.legend(loc=place, bbox_to_anchor=(1.01, 1) if legend == "beside" else None)
+    return axes
+
+
+class Tile(NamedTuple):
+    """An image, a file or (H, W, 3), with a small title above and a coloured frame around it."""
+
+    image: str | np.ndarray
+    title: str = ""
+    frame: str | None = None
+
+
+def show_image(axes: Axes, image: str | np.ndarray, *, frame: str | None = None, title: str = "") -> None:
+    """One image, a file or (H, W, 3), without ticks, with a coloured frame and a small title."""
+    if isinstance(image, str):
+        with Image.open(image) as file:
+            image = np.asarray(file.convert("RGB").resize((64, 128)))
+    axes.imshow(image, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(visible=frame is not None, color=frame, linewidth=2.5)
+    axes.set_title(title, fontsize=7, pad=2, loc="center")
+
+
+def tiled(tiles: Sequence[Tile | None], columns: int, width: float, height: float, **options: Any) -> Figure:
+    """Images in lines; its axes are in the order of the tiles.
+
+    Args:
+        tiles: line after line; None: an empty place.
+        columns: of a line.
+        width: of a place, in inches.
+        height: of a place, in inches.
+        options: of `plt.subplots`.
+    """
+    use_style()
+    lines = -(-len(tiles) // columns)
+    figure, grid = plt.subplots(lines, columns, figsize=(width * columns, height * lines), squeeze=False, **options)
+    for axes, tile in zip_longest(grid.flat, tiles):
+        if tile is None:
+            axes.set_axis_off()
+        else:
+            show_image(axes, tile.image, frame=tile.frame, title=tile.title)
+    return figure
+
+
+def plain_numbers(axes: Axes) -> None:
+    """0.1, 1, 10 on logarithmic axes instead of powers, and nothing between them."""
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
+
+
+def mark_points(axes: Axes, points: Points | None, least: float = 0) -> None:
+    """Two rates each as a mark, in percent; what is below the least stands on the edge."""
+    for (name, rates), marker in zip((points or {}).items(), "osD^v", strict=False):
+        x, y = np.maximum(100 * np.array(rates), least)
+        axes.plot(x, y, marker, color=VERMILION, mec="black", markersize=7, label=name, clip_on=False)
+
+
+def upright(axes: Axes, thresholds: Thresholds | None, digits: str, width: float) -> None:
+    """Thresholds as upright lines of this width in points, with their values in this format in the legend."""
+    for (name, value), style in zip((thresholds or {}).items(), ("--", ":", "-."), strict=False):
+        axes.axvline(value, color=BLACK, linestyle=style, linewidth=width, label=f"{name}: {value:{digits}}")
+
+
+def densities(axes: Axes, others: np.ndarray, same: np.ndarray, labels: Sequence[str], **options: Any) -> None:
+    """Distances of two kinds on the same bins, each with an area of 1; a kind without any is left out.
+
+    Args:
+        axes: where to draw.
+        others: distances to other people.
+        same: distances to the same person.
+        labels: of both, in this order.
+        options: of `Axes.hist`.
+    """
+    both = np.concatenate([others, same])
+    for values, colour, label in zip((others, same), (ORANGE, BLUE), labels, strict=True):
+        if len(values):
+            axes.hist(values, range=(both.min(), both.max()), density=True, color=colour, label=label, **options)
 
 
 # --- lesson 01: who is in the data ---------------------------------------------------------------------------
@@ -107,41 +184,28 @@ def imbalance(table: pd.DataFrame, *, columns: int = 3, counts: str = "people") 
         counts: what is counted, for the axis label.
     """
     use_style()
-    tasks = list(dict.fromkeys(table["task"]))
-    if len(tasks) > 20:  # PETA asks some hundred yes-or-no questions: one bar each, the commonest forty
+    tasks = table["task"].nunique()
+    if tasks > 20:  # PETA asks some hundred yes-or-no questions: one bar each, the commonest forty
         yes = table[table["class"] == "yes"].nlargest(40, "share")
-        title = f"yes: the {len(yes)} commonest\nof {len(tasks)} attributes"
-        table = yes.assign(**{"class": yes["task"], "task": title})
-        tasks, columns = [title], 1
-    tasks.sort(key=lambda task: -int((table["task"] == task).sum()))  # panels of like height in a row
-    sizes = [int((table["task"] == task).sum()) for task in tasks]
-    rows = -(-len(tasks) // columns)
-    # a panel is as tall as the classes of the fullest task of its row need
-    ratios = [max(sizes[r * columns : (r + 1) * columns]) + 1.5 for r in range(rows)]
+        title = f"yes: the {len(yes)} commonest\nof {tasks} attributes"
+        table, columns = yes.assign(**{"class": yes["task"], "task": title}), 1
+    sizes = table.groupby("task", sort=False).size().sort_values(ascending=False, kind="stable")
+    tallest = sizes.to_numpy()[::columns] + 1.5  # of each row: it is as tall as the classes of its fullest task need
     figure, grid = plt.subplots(
-        rows,
-        columns,
-        figsize=(max(2.6 * columns, 5.2), 0.2 * sum(ratios)),
-        height_ratios=ratios,
-        squeeze=False,
-        sharex=True,
-    )
-    for axes, task in zip(grid.flat, tasks, strict=False):
+        len(tallest), columns, figsize=(max(2.6 * columns, 5.2), 0.2 * tallest.sum()), height_ratios=tallest,
+        squeeze=False, sharex=True,
+    )  # fmt: skip
+    for place, (axes, task) in enumerate(zip(grid.flat, sizes.index, strict=False)):
         part = table[table["task"] == task]
         rare = part["share"] < 5
-        axes.barh(part["class"], part["share"], color=[VERMILION if r else BLUE for r in rare], height=0.75)
-        for place, share in enumerate(part["share"]):
-            colour = VERMILION if share < 5 else "black"
-            axes.text(share + 1.5, place, f"{share:.1f}", va="center", fontsize=7, color=colour)
-        axes.set_title(task)
-        axes.set_xlim(0, 118)
-        rows_of = tasks.index(task) // columns * columns
-        axes.set_ylim(max(sizes[rows_of : rows_of + columns]) - 0.5, -0.6)  # bars of one thickness in a row
+        bars = axes.barh(part["class"], part["share"], color=np.where(rare, VERMILION, BLUE), height=0.75)
+        shares = axes.bar_label(bars, fmt="%.1f", padding=2, fontsize=7)
+        plt.setp([share for share, few in zip(shares, rare, strict=True) if few], color=VERMILION)
+        # bars of one thickness in a row
+        axes.set(title=task, xlim=(0, 118), ylim=(tallest[place // columns] - 2, -0.6))
         axes.tick_params(axis="y", length=0, labelsize=8)
-    for axes in list(grid.flat)[len(tasks) :]:
-        axes.set_axis_off()
-    for axes in grid[-1]:
-        axes.set_xlabel(f"% of {counts}")
+    plt.setp(grid.flat[len(sizes) :], visible=False)
+    plt.setp(grid[-1], xlabel=f"% of {counts}")
     return figure
 
 
@@ -149,27 +213,20 @@ def images_per_person(images: pd.DataFrame, axes: Axes | None = None) -> Axes:
     """Histogram of the number of images of each person in a table."""
     axes = own_axes(axes)
     per_person = images.groupby("pid").size()
-    axes.hist(
-        per_person, bins=list(np.arange(0.5, per_person.max() + 1.5)), color=BLUE, edgecolor="white", linewidth=0.3
-    )
+    people = per_person.value_counts()
+    axes.bar(people.index, people, width=1, color=BLUE, edgecolor="white", linewidth=0.3)
     axes.axvline(per_person.median(), color=VERMILION, linestyle="--", label=f"median {per_person.median():g}")
-    axes.set(xlabel="images of one person", ylabel="people", title="Images per person")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend()
-    return axes
+    axes.locator_params(integer=True)
+    return labelled(axes, xlabel="images of one person", ylabel="people", title="Images per person", xlim=(0, None))
 
 
 def images_per_camera(images: pd.DataFrame, axes: Axes | None = None) -> Axes:
     """Bars of the number of images of each camera, stacked by split."""
     axes = own_axes(axes)
-    table = images.pivot_table(index="camid", columns="split", values="pid", aggfunc="size", fill_value=0)
-    table.index = table.index.astype(str)
+    table = pd.crosstab(images["camid"], images["split"])
     table = table[[split for split in ("train", "val", "query", "gallery") if split in table]]
     table.plot.bar(stacked=True, ax=axes, color=PALETTE[: table.shape[1]], width=0.75, rot=0)
-    axes.set(xlabel="camera", ylabel="images", title="Images per camera")
-    axes.legend(title=None, loc="upper left", bbox_to_anchor=(1.01, 1))
-    return axes
+    return labelled(axes, legend="beside", xlabel="camera", ylabel="images", title="Images per camera")
 
 
 def cooccurrence(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
@@ -181,53 +238,59 @@ def cooccurrence(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
         table, ax=axes, cmap="cividis", vmin=0, vmax=100, square=True, xticklabels=True, yticklabels=True,
         cbar_kws={"label": "% of the row's people who have the column", "shrink": 0.7},
     )  # fmt: skip
-    axes.set_title("How often attributes go together (grey: nobody has the row's attribute)")
+    axes.set(xlabel="", ylabel="", title="How often attributes go together (grey: nobody has the row's attribute)")
     axes.tick_params(labelsize=7, length=0)
-    axes.set(xlabel="", ylabel="")
     return axes
 
 
-def views(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
-    """Heat map of `metrics.view_scores`; orientation 0 faces the camera, each further one is 45 degrees on."""
-    axes = own_axes(axes, 4.8, 3.9)
-    turned = table.rename(index=_degrees, columns=_degrees)
-    sns.heatmap(turned, ax=axes, cmap="cividis", annot=True, fmt=".0f", cbar_kws={"label": "mAP, %"})
-    axes.set(xlabel="the match is turned by, degrees", ylabel="the query is turned by, degrees")
-    axes.tick_params(axis="y", rotation=0)
-    axes.set_title("Which views find each other")
+def guessing(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
+    """Accuracy and macro F1 of answering with the commonest class, in percent, a pair of bars a task."""
+    table = table[["accuracy", "macro F1"]].head(40)  # PETA has some hundred tasks; more than this cannot be read
+    axes = own_axes(axes, 6.0, 0.9 + 0.24 * len(table))
+    table.plot.barh(ax=axes, width=0.78, color=[BLUE, SKY], title="Always answering with the commonest class")
+    axes.invert_yaxis()
+    return labelled(axes, legend="beside", xlabel="%", ylabel="", xlim=(0, 100))
+
+
+def shares(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
+    """Share of every class in two data sets against each other, in percent on logarithmic axes.
+
+    Args:
+        table: columns task, class, share_real, share_here, count_here.
+        axes: where to draw; None: a new figure.
+    """
+    axes = own_axes(axes, 6.0, 5.4)
+    least = 0.1
+    axes.plot([least, 100], [least, 100], color="0.6", linestyle="--", linewidth=1)
+    x, y = table["share_real"].clip(lower=least), table["share_here"].clip(lower=least)
+    axes.loglog(x, y, "o", color=BLUE, markersize=4, alpha=0.7)
+    apart = (np.log(x) - np.log(y)).abs() > np.log(1.3)
+    for i in table.index[apart]:
+        name = f"{table['task'][i]}: {table['class'][i]}"
+        axes.annotate(name, (x[i], y[i]), (4, -3), textcoords="offset points", fontsize=7)
+    axes.set(xlabel="Market-1501, % of the training people", ylabel="here, %", title="Real and synthetic imbalance")
     return axes
-
-
-def _degrees(orientation: int) -> int:
-    return 45 * orientation
 
 
 # --- images and rankings -------------------------------------------------------------------------------------
 
 
-def show_image(axes: Axes, image: str | np.ndarray, *, frame: str | None = None, title: str = "") -> None:
-    """One image, a file or (H, W, 3), without ticks, with a coloured frame and a small title."""
-    axes.imshow(picture(image) if isinstance(image, str) else image, interpolation="nearest")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(frame is not None)
-        spine.set_color(frame)
-        spine.set_linewidth(2.5)
-    axes.set_title(title, fontsize=7, pad=2, loc="center")
+def who(image: Any) -> str:
+    """Person and camera of a row of a table of images."""
+    return f"{image.pid}, cam {image.camid}"
 
 
 def images_grid(images: pd.DataFrame, *, columns: int = 10, titles: Sequence[str] | None = None) -> Figure:
     """The images of a table in a grid, titled with person and camera unless titles are given."""
-    use_style()
-    rows = -(-len(images) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(0.75 * columns, 1.65 * rows), squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for i, (axes, row) in enumerate(zip(grid.flat, images.itertuples(), strict=False)):
-        axes.set_axis_on()
-        show_image(axes, row.path, title=titles[i] if titles else f"{row.pid}, cam {row.camid}")
-    return figure
+    words = titles or [who(image) for image in images.itertuples()]
+    return tiled([Tile(*pair) for pair in zip(images["path"], words, strict=True)], columns, 0.75, 1.65)
+
+
+def found(query: str | None, images: Sequence[tuple[str, str]]) -> Figure:
+    """What was found, (path, title) in order, behind the image that was asked with, if any."""
+    asked = [Tile(query, "query", BLACK)] if query is not None else []
+    tiles = asked + [Tile(path, title) for path, title in images]
+    return tiled(tiles, len(tiles), 0.75, 1.75)
 
 
 def strips(
@@ -238,23 +301,16 @@ def strips(
     A match has a green frame and a tick, another person a red-orange one and a cross, so that the figure is read
     without colour too. Left-out images (same person, same camera) do not appear.
     """
-    use_style()
-    figure, grid = plt.subplots(
-        len(rows), top + 1, figsize=(0.72 * (top + 1), 1.75 * len(rows)), squeeze=False,
-        gridspec_kw={"width_ratios": [1.15, *[1] * top]},
-    )  # fmt: skip
-    for line, q in zip(grid, rows, strict=True):
-        own = query.iloc[q]
-        show_image(line[0], own.path, frame=BLACK, title=f"query\n{own.pid}, cam {own.camid}")
-        for axes, k in zip(line[1:], range(top), strict=True):
-            if k >= ranking.order.shape[1] or not ranking.keep[q, k]:
-                axes.set_axis_off()
-                continue
-            hit = ranking.match[q, k]
-            found = gallery.iloc[ranking.order[q, k]]
-            title = f"{'✓' if hit else '✗'} {ranking.distance[q, k]:.2f}\n{found.pid}, cam {found.camid}"
-            show_image(axes, found.path, frame=GREEN if hit else VERMILION, title=title)
-    return figure
+    tiles: list[Tile | None] = []
+    for q in rows:
+        asked, kept = query.iloc[q], np.flatnonzero(ranking.keep[q, :top])
+        tiles.append(Tile(asked.path, f"query\n{who(asked)}", BLACK))
+        for k in kept:
+            image = gallery.iloc[ranking.order[q, k]]
+            sign, frame = ("✓", GREEN) if ranking.match[q, k] else ("✗", VERMILION)
+            tiles.append(Tile(image.path, f"{sign} {ranking.distance[q, k]:.2f}\n{who(image)}", frame))
+        tiles += [None] * (top - len(kept))
+    return tiled(tiles, top + 1, 0.72, 1.75, width_ratios=[1.15, *[1] * top])
 
 
 def attribute_examples(said: Answers, truth: np.ndarray, rows: Sequence[int], tasks: Sequence[int]) -> Figure:
@@ -266,47 +322,33 @@ def attribute_examples(said: Answers, truth: np.ndarray, rows: Sequence[int], ta
         rows: which of the N images.
         tasks: which of the T tasks.
     """
-    use_style()
-    lines = -(-len(rows) // 2)
-    figure, grid = plt.subplots(
-        lines, 4, figsize=(6.4, lines * (0.35 + 0.17 * max(len(tasks), 10))), squeeze=False,
-        gridspec_kw={"width_ratios": [1, 1.75] * 2},
-    )  # fmt: skip
-    for axes in grid.flat[2 * len(rows) :]:
-        axes.set_axis_off()
-    for image, words, i in zip(grid.flat[: 2 * len(rows) : 2], grid.flat[1 : 2 * len(rows) : 2], rows, strict=True):
-        own = said.table.iloc[i]
-        show_image(image, own.path, frame=BLACK, title=f"{own.pid}, cam {own.camid}")
-        words.set_axis_off()
+    tiles: list[Tile | None] = []
+    for image in said.table.iloc[list(rows)].itertuples():
+        tiles += [Tile(image.path, who(image), BLACK), None]
+    figure = tiled(tiles, 4, 1.6, 0.35 + 0.17 * max(len(tasks), 10), width_ratios=[1, 1.75] * 2)
+    for words, i in zip(figure.axes[1::2], rows, strict=False):
         for line, t in enumerate(tasks):
-            task = said.tasks[t]
-            chance, k = said.probability[t][i].max(0)
-            known, right = truth[i, t] >= 0, truth[i, t] == int(k)
+            task, (chance, answer) = said.tasks[t], said.probability[t][i].max(0)
+            known, right = truth[i, t] >= 0, truth[i, t] == int(answer)
             sign, colour = ("?", "#555555") if not known else ("✓", GREEN) if right else ("✗", VERMILION)
-            text = f"{sign} {task.name}: {task.classes[int(k)]} {float(chance):.2f}"
+            text = f"{sign} {task.name}: {task.classes[int(answer)]} {float(chance):.2f}"
             weight = "bold" if known and not right else "normal"
             at = 1 - (line + 0.5) / len(tasks)
             words.text(0, at, text, fontsize=8, color=colour, weight=weight, va="center", transform=words.transAxes)
     return figure
 
 
-def maps(images: Sequence[np.ndarray], titles: Sequence[str], *, columns: int = 7) -> Figure:
+def maps(images: Pictures, titles: Sequence[str], *, columns: int = 7) -> Figure:
     """An image and the same under its attention maps, (H, W, 3) each, in lines of seven with a title below."""
-    use_style()
-    lines = -(-len(images) // columns)
-    figure, grid = plt.subplots(lines, columns, figsize=(1.1 * columns, 2.4 * lines), squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for axes, image, title in zip(grid.flat, images, titles, strict=False):
-        axes.set_axis_on()
-        show_image(axes, image)
+    figure = tiled([Tile(image) for image in images], columns, 1.1, 2.4)
+    for axes, title in zip(figure.axes, titles, strict=False):
         axes.set_xlabel(title, fontsize=7)
     return figure
 
 
 def retrieved(
     query: np.ndarray,
-    images: Sequence[np.ndarray],
+    images: Pictures,
     titles: Sequence[str],
     ranking: Ranking,
     threshold: float,
@@ -329,20 +371,15 @@ def retrieved(
     lines = max(1, -(-len(images) // 10))
     figure = plt.figure(figsize=(7.9, 1.75 * lines + 2.1))
     grid = figure.add_gridspec(lines + 1, 11, height_ratios=[*[1.75] * lines, 1.6])
+    distance, keep, match = ranking.distance[0], ranking.keep[0], ranking.match[0]
     show_image(figure.add_subplot(grid[0, 0]), query, frame=BLACK, title="query")
     for k, (image, text) in enumerate(zip(images, titles, strict=True)):
         axes = figure.add_subplot(grid[k // 10, 1 + k % 10])
-        frame = (GREEN if ranking.match[0, k] else VERMILION) if known else None
-        show_image(axes, image, frame=frame, title=text)
-        if ranking.distance[0, k] > threshold:
-            axes.images[0].set_alpha(0.4)
+        show_image(axes, image, frame=(GREEN if match[k] else VERMILION) if known else None, title=text)
+        axes.images[0].set_alpha(0.4 if distance[k] > threshold else None)
     axes = figure.add_subplot(grid[lines, 1:])
-    kept, hit = ranking.keep[0], ranking.match[0]
-    bins = list(np.linspace(ranking.distance[0][kept].min(), ranking.distance[0][kept].max(), 50)) if kept.any() else 1
-    for which, colour, name in ((kept & ~hit, ORANGE, "others"), (kept & hit, BLUE, "same person")):
-        if which.any():
-            label = f"{name} ({which.sum():,})"
-            axes.hist(ranking.distance[0][which], bins=bins, density=True, alpha=0.6, color=colour, label=label)
+    others, same = distance[keep & ~match], distance[keep & match]
+    densities(axes, others, same, [f"others ({len(others):,})", f"same person ({len(same):,})"], bins=49, alpha=0.6)
     axes.axvline(threshold, color=BLACK, label=f"threshold {threshold:.3f}")
     axes.set(xlabel=f"{ranking.metric} distance", ylabel="density", yticks=[])
     axes.legend(fontsize=7)
@@ -356,22 +393,8 @@ def cmc(curves: Mapping[str, np.ndarray], axes: Axes | None = None, *, top: int 
     for (name, curve), marker in zip(curves.items(), cycle(MARKERS), strict=False):
         k = np.arange(1, min(top, len(curve)) + 1)
         axes.plot(k, curve[: len(k)], marker=marker, markersize=3, label=name)
-    axes.set(xlabel="rank k", ylabel="queries with a match, %", title="CMC", ylim=(0, 102), xticks=[1, 5, 10, 15, 20])
-    axes.legend(loc="lower right")  # a curve rises
-    return axes
-
-
-def distances(ranking: Ranking, axes: Axes | None = None) -> Axes:
-    """Distributions of the distances to the same person (genuine) and to other people (impostor)."""
-    axes = own_axes(axes)
-    kept = ranking.keep & np.isfinite(ranking.distance)
-    genuine, impostor = ranking.distance[kept & ranking.match], ranking.distance[kept & ~ranking.match]
-    bins = list(np.linspace(min(genuine.min(), impostor.min()), max(genuine.max(), impostor.max()), 60))
-    for values, colour, name in ((impostor, ORANGE, "other people"), (genuine, BLUE, "same person")):
-        axes.hist(values, bins=bins, density=True, alpha=0.6, color=colour, label=f"{name} ({len(values):,} pairs)")
-    axes.set(xlabel=f"{ranking.metric} distance", ylabel="density", title="Distances of query and gallery")
-    axes.legend()
-    return axes
+    axes.set(title="CMC", ylim=(0, 102), xticks=[1, 5, 10, 15, 20])
+    return labelled(axes, legend="lower right", xlabel="rank k", ylabel="queries with a match, %")  # a curve rises
 
 
 def history(table: pd.DataFrame, names: Sequence[str], axes: Axes | None = None, *, title: str = "Training") -> Axes:
@@ -379,36 +402,8 @@ def history(table: pd.DataFrame, names: Sequence[str], axes: Axes | None = None,
     axes = own_axes(axes)
     for name, marker in zip(names, cycle(MARKERS), strict=False):
         axes.plot(table["epoch"], table[name], marker=marker, markersize=3, label=name)
-    axes.set(xlabel="epoch", ylabel="mean of the epoch", title=title)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend()
-    return axes
-
-
-def found(query: str | None, images: Sequence[tuple[str, str]]) -> Figure:
-    """What was found, (path, title) in order, behind the image that was asked with, if any."""
-    use_style()
-    first = int(query is not None)
-    figure, line = plt.subplots(1, len(images) + first, figsize=(0.75 * (len(images) + first), 1.75), squeeze=False)
-    if query is not None:
-        show_image(line[0, 0], query, title="query", frame=BLACK)
-    for axes, (path, title) in zip(line[0, first:], images, strict=True):
-        show_image(axes, path, title=title)
-    return figure
-
-
-def guessing(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
-    """Accuracy and macro F1 of answering with the commonest class, in percent, a pair of bars a task."""
-    table = table.head(40)  # PETA has some hundred tasks; more than this cannot be read
-    axes = own_axes(axes, 6.0, 0.9 + 0.24 * len(table))
-    place = np.arange(len(table))
-    axes.barh(place - 0.2, table["accuracy"], height=0.38, color=BLUE, label="accuracy")
-    axes.barh(place + 0.2, table["macro F1"], height=0.38, color=SKY, label="macro F1")
-    axes.set_yticks(place, list(table.index))
-    axes.invert_yaxis()
-    axes.set(xlabel="%", xlim=(0, 100), title="Always answering with the commonest class")
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
-    return axes
+    axes.locator_params(axis="x", integer=True)
+    return labelled(axes, xlabel="epoch", ylabel="mean of the epoch", title=title)
 
 
 # --- lessons 02 and 03: attributes, then identity ------------------------------------------------------------
@@ -427,24 +422,20 @@ def confusion(
         title: of the axes.
     """
     axes = own_axes(axes, 3.4, 3.0)
-    known = labels >= 0
-    table = np.zeros((len(classes), len(classes)))
-    np.add.at(table, (labels[known], answers[known]), 1)
-    total = table.sum(1)
-    shares = 100 * table / np.maximum(total, 1)[:, None]
-    names = [f"{name} ({int(n)})" for name, n in zip(classes, total, strict=True)]
+    counts = confusion_matrix(labels, answers, labels=range(-1, len(classes)))[1:, 1:]  # without those nobody knows
+    total = counts.sum(1)
+    names = [f"{name} ({n})" for name, n in zip(classes, total, strict=True)]
     sns.heatmap(
-        shares, ax=axes, cmap="cividis", vmin=0, vmax=100, cbar=False, annot=len(classes) <= 10, fmt=".0f",
-        annot_kws={"size": 7}, xticklabels=list(classes), yticklabels=names,
+        100 * counts / np.maximum(total, 1)[:, None], ax=axes, cmap="cividis", vmin=0, vmax=100, cbar=False, fmt=".0f",
+        annot=len(classes) <= 10, annot_kws={"size": 7}, xticklabels=list(classes), yticklabels=names,
     )  # fmt: skip
     axes.set(xlabel="answered", ylabel="", title=title)
-    axes.tick_params(labelsize=7, length=0)
-    axes.tick_params(axis="x", rotation=45)
-    axes.tick_params(axis="y", rotation=0)
+    axes.tick_params(axis="x", rotation=45, labelsize=7, length=0)
+    axes.tick_params(axis="y", rotation=0, labelsize=7, length=0)
     return axes
 
 
-def recall_of_rare(tables: Mapping[str, pd.DataFrame], axes: Axes | None = None) -> Axes:
+def recall_of_rare(tables: Tables, axes: Axes | None = None) -> Axes:
     """Recall of every class against its share of the labels; one line a system, through the means of five ranges.
 
     Args:
@@ -454,20 +445,16 @@ def recall_of_rare(tables: Mapping[str, pd.DataFrame], axes: Axes | None = None)
     axes = own_axes(axes, 5.5, 3.4)
     for (name, table), colour, marker in zip(tables.items(), PALETTE, MARKERS, strict=False):
         seen = table[table["count"] > 0]
-        share = 100 * seen["count"] / seen.groupby("task")["count"].transform("sum")
-        axes.plot(share, seen["recall"], marker, color=colour, markersize=3, alpha=0.35)
-        ranges = pd.cut(share, [0, 2, 5, 10, 25, 100])
-        means = seen.groupby(ranges, observed=True)["recall"].mean()
-        middle = share.groupby(ranges, observed=True).mean()
-        axes.plot(middle, means, marker + "-", color=colour, markersize=6, label=name)
-    axes.set(xscale="log", xlabel="share of the class, % of the labels", ylabel="recall, %", ylim=(-3, 103))
-    axes.set_title("What happens to rare classes")
-    axes.set_xticks([1, 2, 5, 10, 25, 50, 100], ["1", "2", "5", "10", "25", "50", "100"])
-    axes.legend()
-    return axes
+        seen = seen.assign(share=100 * seen["count"] / seen.groupby("task")["count"].transform("sum"))
+        axes.plot(seen["share"], seen["recall"], marker, color=colour, markersize=3, alpha=0.35)
+        means = seen.groupby(pd.cut(seen["share"], [0, 2, 5, 10, 25, 100]), observed=True)[["share", "recall"]].mean()
+        axes.plot(means["share"], means["recall"], marker + "-", color=colour, markersize=6, label=name)
+    shares = [1, 2, 5, 10, 25, 50, 100]
+    axes.set(xscale="log", xticks=shares, xticklabels=shares, ylim=(-3, 103), title="What happens to rare classes")
+    return labelled(axes, xlabel="share of the class, % of the labels", ylabel="recall, %")
 
 
-def reliability(tables: Mapping[str, pd.DataFrame], axes: Axes | None = None) -> Axes:
+def reliability(tables: Tables, axes: Axes | None = None) -> Axes:
     """Accuracy against confidence, bin by bin; on the diagonal a network is as often right as it is sure.
 
     Args:
@@ -479,10 +466,8 @@ def reliability(tables: Mapping[str, pd.DataFrame], axes: Axes | None = None) ->
     for (name, table), colour, marker in zip(tables.items(), PALETTE, MARKERS, strict=False):
         seen = table[table["count"] > 0]
         axes.plot(seen["confidence"], seen["accuracy"], marker + "-", color=colour, markersize=4, label=name)
-    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.set_title("Calibration")
-    axes.legend()
-    return axes
+    ends = (-0.02, 1.02)
+    return labelled(axes, xlabel="confidence", ylabel="accuracy", xlim=ends, ylim=ends, title="Calibration")
 
 
 def table_beside(
@@ -508,36 +493,29 @@ def table_beside(
             axes.plot(published[name].reindex(measured.index), at, "D", markersize=4, color="white", mec="black")
     axes.plot([], [], "D", markersize=4, color="white", mec="black", label="published")
     axes.set_yticks(place, list(measured.index))
-    axes.set(xlabel=xlabel, title=title, xlim=(0, 100), ylim=(len(place) - 0.5, -0.5))
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
-    return axes
+    ends = (len(place) - 0.5, -0.5)
+    return labelled(axes, legend="beside", xlabel=xlabel, title=title, xlim=(0, 100), ylim=ends)
 
 
-def distance_fits(
-    pairs: Pairs, fits: Gaussians, marks: Mapping[str, float] | None = None, axes: Axes | None = None
-) -> Axes:
+def distance_fits(pairs: Pairs, fits: Gaussians, marks: Thresholds | None = None, axes: Axes | None = None) -> Axes:
     """Distances of all pairs and of the correct ones with their fitted normal distributions (paper 001)."""
     axes = own_axes(axes, 6.0, 3.2)
     everything = np.concatenate([pairs.genuine, pairs.impostor])
-    bins = list(np.linspace(everything.min(), everything.max(), 80))
-    grid = np.linspace(everything.min(), everything.max(), 300)
-    weight = np.r_[
-        np.ones(len(pairs.genuine)), np.full(len(pairs.impostor), pairs.n_impostor / max(len(pairs.impostor), 1))
-    ]
-    for values, weights, fit, colour, name in (
-        (everything, weight, fits.all, ORANGE, "all pairs"),
+    edges = (everything.min(), everything.max())
+    grid = np.linspace(*edges, 300)
+    stands_for = pairs.n_impostor / max(len(pairs.impostor), 1)  # each impostor pair of a sample
+    weights = np.repeat([1, stands_for], [len(pairs.genuine), len(pairs.impostor)])
+    for values, weight, fit, colour, name in (
+        (everything, weights, fits.all, ORANGE, "all pairs"),
         (pairs.genuine, None, fits.genuine, BLUE, "correct pairs"),
     ):
-        axes.hist(values, bins=bins, weights=weights, density=True, alpha=0.45, color=colour)
+        axes.hist(values, bins=79, range=edges, weights=weight, density=True, alpha=0.45, color=colour)
         label = f"{name}: {fit.mean:.2f} ± {fit.deviation:.2f}"
-        curve = fit.density(grid) if fit.deviation > 0 else np.full(len(grid), np.nan)  # pairs all of one distance
-        axes.plot(grid, curve, color=colour, linewidth=1.8, label=label)
-    for (name, value), style in zip((marks or {}).items(), ("--", ":", "-."), strict=False):
-        axes.axvline(value, color=BLACK, linestyle=style, linewidth=1, label=f"{name}: {value:.2f}")
-    axes.set(xlabel="distance", ylabel="density", title="Distances of query and gallery")
-    axes.set_ylim(0, 1.3 * axes.get_ylim()[1])  # room for the legend above the hills
-    axes.legend()
-    return axes
+        density = norm.pdf(grid, fit.mean, fit.deviation or np.nan)  # pairs all of one distance have none
+        axes.plot(grid, density, color=colour, linewidth=1.8, label=label)
+    upright(axes, marks, ".2f", 1)
+    ends = (0, 1.3 * axes.get_ylim()[1])  # room for the legend above the hills
+    return labelled(axes, xlabel="distance", ylabel="density", ylim=ends, title="Distances of query and gallery")
 
 
 def filter_curve(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
@@ -548,38 +526,13 @@ def filter_curve(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
         axes: where to draw; None: a new figure.
     """
     axes = own_axes(axes, 6.0, 3.2)
-    for column, colour, style, label in (
-        ("kept", BLUE, "o-", "matches kept"),
-        ("removed", ORANGE, "s-", "strangers removed"),
-        ("mAP strict", GREEN, "^-", "mAP strict"),
-        ("mAP returned_only", PURPLE, "v--", "mAP returned only"),
-    ):
-        axes.plot(table["h"], table[column], style, color=colour, markersize=4, label=label)
-    axes.set(xlabel="attributes that may differ (h)", ylabel="%", ylim=(0, 102), title="Attributes as a filter")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
-    return axes
-
-
-def shares(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
-    """Share of every class in two data sets against each other, in percent on logarithmic axes.
-
-    Args:
-        table: columns task, class, share_real, share_here, count_here.
-        axes: where to draw; None: a new figure.
-    """
-    axes = own_axes(axes, 6.0, 5.4)
-    least = 0.1
-    axes.plot([least, 100], [least, 100], color="0.6", linestyle="--", linewidth=1)
-    x, y = table["share_real"].clip(lower=least), table["share_here"].clip(lower=least)
-    axes.plot(x, y, "o", color=BLUE, markersize=4, alpha=0.7)
-    apart = (np.log(x) - np.log(y)).abs()
-    for i in apart[apart > np.log(1.3)].index:
-        name = f"{table['task'][i]}: {table['class'][i]}"
-        axes.annotate(name, (x[i], y[i]), (4, -3), textcoords="offset points", fontsize=7)
-    axes.set(xscale="log", yscale="log", xlabel="Market-1501, % of the training people", ylabel="here, %")
-    axes.set_title("Real and synthetic imbalance")
-    return axes
+    columns = ["kept", "removed", "mAP strict", "mAP returned_only"]
+    labels = ["matches kept", "strangers removed", "mAP strict", "mAP returned only"]
+    colours, styles = [BLUE, ORANGE, GREEN, PURPLE], ["o-", "s-", "^-", "v--"]
+    table.plot(x="h", y=columns, label=labels, color=colours, style=styles, markersize=4, ylim=(0, 102), ax=axes)
+    axes.locator_params(axis="x", integer=True)
+    title = "Attributes as a filter"
+    return labelled(axes, legend="beside", xlabel="attributes that may differ (h)", ylabel="%", title=title)
 
 
 # --- lesson 04: points in a plane ----------------------------------------------------------------------------
@@ -591,11 +544,21 @@ def plane(
     """Points (N, 2) of people, a colour and a mark each, and the ball around the centre (P, 2) of each of them."""
     axes = own_axes(axes, 4, 4)
     for person, (centre, reach) in enumerate(zip(centres, radius, strict=True)):
-        own = points[label == person]
-        axes.plot(*own.T, MARKS[person], color=PALETTE[person], markersize=5)
+        axes.plot(*points[label == person].T, MARKS[person], color=PALETTE[person], markersize=5)
         axes.add_patch(plt.Circle(tuple(centre), float(reach), fill=False, color="0.7"))
         axes.plot(*centre, "+", color="0.3")
     axes.set_aspect("equal", adjustable="datalim")
+    return axes
+
+
+def views(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
+    """Heat map of `metrics.view_scores`; orientation 0 faces the camera, each further one is 45 degrees on."""
+    axes = own_axes(axes, 4.8, 3.9)
+    degrees = table.set_axis(45 * table.index).set_axis(45 * table.columns, axis="columns")
+    sns.heatmap(degrees, ax=axes, cmap="cividis", annot=True, fmt=".0f", cbar_kws={"label": "mAP, %"})
+    axes.set(xlabel="the match is turned by, degrees", ylabel="the query is turned by, degrees")
+    axes.set_title("Which views find each other")
+    axes.tick_params(axis="y", rotation=0)
     return axes
 
 
@@ -603,7 +566,7 @@ def plane(
 
 
 def pair_distances(
-    pairs: Pairs, marks: Mapping[str, float] | None = None, axes: Axes | None = None, *, log: bool = False
+    pairs: Pairs, marks: Thresholds | None = None, axes: Axes | None = None, *, log: bool = False
 ) -> Axes:
     """Distances of genuine and impostor pairs, each kind with an area of 1, and thresholds as upright lines.
 
@@ -614,24 +577,12 @@ def pair_distances(
         log: logarithmic heights, for the tails.
     """
     axes = own_axes(axes, 6.0, 2.8)
-    lowest, highest = (
-        min(pairs.genuine.min(), pairs.impostor.min()),
-        max(pairs.genuine.max(), pairs.impostor.max()),
-    )
-    bins = list(np.linspace(lowest, highest, 70))
-    for values, n, colour, name in (
-        (pairs.impostor, pairs.n_impostor, ORANGE, "impostor"),
-        (pairs.genuine, len(pairs.genuine), BLUE, "genuine"),
-    ):
-        axes.hist(values, bins=bins, density=True, alpha=0.55, color=colour, label=f"{name} ({n:,} pairs)")
-    for (name, value), style in zip((marks or {}).items(), ("--", ":", "-."), strict=False):
-        axes.axvline(value, color=BLACK, linestyle=style, linewidth=1.2, label=f"{name}: {value:.3g}")
-    axes.set(xlabel="distance", ylabel="density", title="Genuine and impostor pairs")
+    labels = [f"impostor ({pairs.n_impostor:,} pairs)", f"genuine ({len(pairs.genuine):,} pairs)"]
+    densities(axes, pairs.impostor, pairs.genuine, labels, bins=69, alpha=0.55)
+    upright(axes, marks, ".3g", 1.2)
     if log:
-        axes.set(yscale="log", ylim=(1e-3, 2e3))  # room for the legend above the hills
-        axes.set_yticks([1e-3, 1e-2, 1e-1, 1, 10])
-    axes.legend(loc="upper right")
-    return axes
+        axes.set(yscale="log", ylim=(1e-3, 2e3), yticks=[1e-3, 1e-2, 1e-1, 1, 10])  # room above for the legend
+    return labelled(axes, legend="upper right", xlabel="distance", ylabel="density", title="Genuine and impostor pairs")
 
 
 def error_curves(table: pd.DataFrame, equal: EqualError | None = None, axes: Axes | None = None) -> Axes:
@@ -646,18 +597,13 @@ def error_curves(table: pd.DataFrame, equal: EqualError | None = None, axes: Axe
     axes.plot(table["threshold"], 100 * table["far"], color=ORANGE, label="FAR")
     axes.plot(table["threshold"], 100 * table["frr"], "--", color=BLUE, label="FRR")
     if equal is not None:
-        label = f"equal: {100 * equal.rate:.1f} %"
-        axes.plot([equal.threshold], [100 * equal.rate], "o", color=BLACK, markersize=5, label=label)
-    axes.set(xlabel="threshold", ylabel="% of their pairs", ylim=(-2, 102), title="Error rates over the threshold")
-    axes.legend()
-    return axes
+        percent = 100 * equal.rate
+        axes.plot(equal.threshold, percent, "o", color=BLACK, markersize=5, label=f"equal: {percent:.1f} %")
+    title = "Error rates over the threshold"
+    return labelled(axes, xlabel="threshold", ylabel="% of their pairs", ylim=(-2, 102), title=title)
 
 
-def trade_off(
-    curves: Mapping[str, pd.DataFrame],
-    points: Mapping[str, tuple[float, float]] | None = None,
-    axes: Axes | None = None,
-) -> Axes:
+def trade_off(curves: Tables, points: Points | None = None, axes: Axes | None = None) -> Axes:
     """Detection error trade-off: false reject against false accept rate in percent, on logarithmic axes.
 
     Args:
@@ -667,25 +613,19 @@ def trade_off(
     """
     axes = own_axes(axes, 4.8, 3.4)
     rates = {name: 100 * curve[["far", "frr"]][curve["far"] > 0] for name, curve in curves.items()}
-    seen = [float(rate["frr"][rate["frr"] > 0].min()) for rate in rates.values() if (rate["frr"] > 0).any()]
-    least = 0.7 * min(seen, default=0.1)
+    least = 0.7 * min((frr for rate in rates.values() for frr in rate["frr"] if frr > 0), default=0.1)
     axes.plot([least, 100], [least, 100], color="0.7", linestyle="--", linewidth=1)
     for (name, rate), colour in zip(rates.items(), PALETTE, strict=False):
         axes.plot(rate["far"], rate["frr"].clip(lower=least), color=colour, label=name)
-    for (name, point), marker in zip((points or {}).items(), "osD^v", strict=False):
-        far, frr = np.maximum(100 * np.array(point), least)  # a rate of 0 stands on the edge
-        axes.plot([far], [frr], marker, color=VERMILION, mec="black", markersize=7, label=name, clip_on=False)
-    axes.set(xlabel="FAR, % of the strangers", ylabel="FRR, % of the matches")
-    axes.set(xscale="log", yscale="log", xlim=(least, 120), ylim=(least, 120))
-    axes.set_title("What one error costs in the other")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter("")
-    axes.legend(loc="lower left")
-    return axes
+    mark_points(axes, points, least)
+    axes.set(
+        xscale="log", yscale="log", xlim=(least, 120), ylim=(least, 120), title="What one error costs in the other"
+    )
+    plain_numbers(axes)
+    return labelled(axes, legend="lower left", xlabel="FAR, % of the strangers", ylabel="FRR, % of the matches")
 
 
-def promises(tables: Mapping[str, pd.DataFrame], axes: Axes | None = None) -> Axes:
+def promises(tables: Tables, axes: Axes | None = None) -> Axes:
     """False accept rate on other people, with bands, against the one wished for; on the diagonal the wish is kept.
 
     Args:
@@ -696,17 +636,11 @@ def promises(tables: Mapping[str, pd.DataFrame], axes: Axes | None = None) -> Ax
     for (name, table), colour, marker in zip(tables.items(), PALETTE, "os^D", strict=False):
         wish = 100 * table["wish"]
         axes.fill_between(wish, 100 * table["far_low"], 100 * table["far_high"], color=colour, alpha=0.2, linewidth=0)
-        axes.plot(wish, 100 * table["far"], marker + "-", color=colour, markersize=4, label=name)
-    first = next(iter(tables.values()))
-    ends = [100 * first["wish"].min(), 100 * first["wish"].max()]
+        axes.loglog(wish, 100 * table["far"], marker + "-", color=colour, markersize=4, label=name)
+    ends = 100 * next(iter(tables.values()))["wish"].agg(["min", "max"])
     axes.plot(ends, ends, color="0.4", linestyle="--", linewidth=1, label="promise kept")
-    axes.set(xscale="log", yscale="log", xlabel="FAR wished for, %", ylabel="FAR of people never seen, %")
-    axes.set_title("Wished for, and got")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter("")
-    axes.legend()
-    return axes
+    plain_numbers(axes)
+    return labelled(axes, xlabel="FAR wished for, %", ylabel="FAR of people never seen, %", title="Wished for, and got")
 
 
 def spreads(draws: Mapping[str, np.ndarray], axes: Axes | None = None, *, xlabel: str, title: str = "") -> Axes:
@@ -728,16 +662,12 @@ def spreads(draws: Mapping[str, np.ndarray], axes: Axes | None = None, *, xlabel
         axes.plot(finite, at + rng.uniform(-0.3, 0.3, len(finite)), ".", color=colour, markersize=2.5, alpha=0.5)
         axes.plot([low, high], [at, at], color=BLACK, linewidth=2, solid_capstyle="butt")
         axes.text(1.01, at, f"{high - low:.2g} wide", transform=axes.get_yaxis_transform(), va="center", fontsize=8)
-    axes.set_yticks(range(len(draws)), list(draws))
-    axes.set(xlabel=xlabel, title=title, ylim=(len(draws) - 0.5, -0.5))
+    n = len(draws)
+    axes.set(xlabel=xlabel, title=title, ylim=(n - 0.5, -0.5), yticks=range(n), yticklabels=list(draws))
     return axes
 
 
-def open_set(
-    curves: Mapping[str, pd.DataFrame],
-    points: Mapping[str, tuple[float, float]] | None = None,
-    axes: Axes | None = None,
-) -> Axes:
+def open_set(curves: Tables, points: Points | None = None, axes: Axes | None = None) -> Axes:
     """Detection and identification rate against false alarm rate, in percent; the right end is rank-1 (or rank-k).
 
     Args:
@@ -746,16 +676,13 @@ def open_set(
         axes: where to draw; None: a new figure.
     """
     axes = own_axes(axes, 4.4, 3.0)
-    for (name, curve), colour, style in zip(curves.items(), PALETTE, ("-", "--", "-.", ":"), strict=False):
+    for (name, curve), colour, style in zip(curves.items(), PALETTE, LINES, strict=False):
         x, y = 100 * curve["false_alarm"], 100 * curve["dir"]
         axes.step(x, y, where="post", linestyle=style, color=colour, label=name)
         axes.plot(x.iloc[-1:], y.iloc[-1:], "|", color=colour, markersize=14)
-    for (name, (alarm, found)), marker in zip((points or {}).items(), "osD", strict=False):
-        axes.plot([100 * alarm], [100 * found], marker, color=VERMILION, mec="black", markersize=7, label=name)
+    mark_points(axes, points)
     axes.set(xlabel="false alarms, % of the unknown queries", ylabel="found and accepted, % of the known")
-    axes.set(title="Open set", xlim=(-2, 102), ylim=(0, 102))
-    axes.legend()
-    return axes
+    return labelled(axes, title="Open set", xlim=(-2, 102), ylim=(0, 102))
 
 
 def alarms(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
@@ -768,33 +695,26 @@ def alarms(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     axes = own_axes(axes, 4.4, 3.0)
     axes.plot(100 * table["far"], 100 * table["false_alarm"], color=BLUE, label="measured")
     axes.plot(100 * table["far"], 100 * table["independent"], "--", color=ORANGE, label="if every pair erred alone")
-    axes.set(xscale="log", xlabel="FAR, % of the pairs", ylabel="false alarms, % of the unknown queries")
-    axes.set(title="One query meets many strangers", ylim=(-2, 102))
+    axes.set(xscale="log", ylim=(-2, 102), title="One query meets many strangers")
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.legend()
-    return axes
+    return labelled(axes, xlabel="FAR, % of the pairs", ylabel="false alarms, % of the unknown queries")
 
 
 def probabilities(distance: np.ndarray, curves: Mapping[str, np.ndarray], axes: Axes | None = None) -> Axes:
     """Probabilities of the same person over the distance, one curve a name."""
     axes = own_axes(axes, 4.4, 3.0)
-    for (name, curve), colour, style in zip(curves.items(), PALETTE, ("-", "--", "-.", ":"), strict=False):
+    for (name, curve), colour, style in zip(curves.items(), PALETTE, LINES, strict=False):
         axes.plot(distance, curve, linestyle=style, color=colour, label=name)
     axes.axhline(0.5, color="0.7", linewidth=1)
-    axes.set(xlabel="distance", ylabel="P(same | distance)", ylim=(-0.02, 1.02), title="A distance as a probability")
-    axes.legend()
-    return axes
+    title = "A distance as a probability"
+    return labelled(axes, xlabel="distance", ylabel="P(same | distance)", ylim=(-0.02, 1.02), title=title)
 
 
 # --- lessons 06 and 07: parts, tasks, attention --------------------------------------------------------------
 
 
 def heats(
-    pictures: Sequence[np.ndarray],
-    maps: Mapping[str, np.ndarray],
-    titles: Sequence[Sequence[str]] | None = None,
-    *,
-    across: bool = False,
+    pictures: Pictures, maps: Mapping[str, np.ndarray], titles: Sequence[Sequence[str]] = (), *, across: bool = False
 ) -> Figure:
     """Draw one row for each image: the image, then the same under each heat map (paper 002, Figures 1, 3 and 6).
 
@@ -804,48 +724,38 @@ def heats(
         titles: for each image, a word over each map, such as the class it is answered with.
         across: draw a column an image instead, for a strip of many images with few maps.
     """
-    use_style()
-    names = ("image", *maps)
+    names, numbers = ["image", *maps], range(len(pictures))
+    places = [(i, name) for name, i in product(names, numbers)] if across else list(product(numbers, names))
+    words = pd.DataFrame(titles, columns=list(maps)).reindex(index=numbers, columns=names, fill_value="")
+    columns, rows = (len(numbers), len(names)) if across else (len(names), len(numbers))
     height, width = pictures[0].shape[:2]
-    columns, rows = (len(pictures), len(names)) if across else (len(names), len(pictures))
-    size = (0.85 * columns, (0.83 * height / width + 0.16) * rows + 0.15)
-    layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
-    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout=layout)
-    for i, (line, image) in enumerate(zip(grid.T if across else grid, pictures, strict=True)):
-        for j, (axes, name) in enumerate(zip(line, names, strict=True)):
-            axes.imshow(image, interpolation="nearest")
-            if j:
-                axes.imshow(maps[name][i], cmap="inferno", vmin=0, vmax=1, alpha=0.6)
-            word = titles[i][j - 1] if titles and j else ""
-            head = narrow(name) if i == 0 and not across else name if i == 0 else ""
-            if across:
-                axes.text(-0.06, 0.5, head, fontsize=7, rotation=90, ha="right", va="center", transform=axes.transAxes)
-            above = word if across else f"{head}\n{word}" if head else word
-            axes.set_title(above, fontsize=7, pad=2, loc="center")
-            axes.set_axis_off()
+    tiles = [Tile(pictures[i]) for i, _ in places]
+    figure = tiled(tiles, columns, 0.85, 0.83 * height / width + 0.16 + 0.15 / rows)
+    figure.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+    for axes, (i, name) in zip(figure.axes, places, strict=True):
+        if name in maps:
+            axes.imshow(maps[name][i], cmap="inferno", vmin=0, vmax=1, alpha=0.6)
+        word = str(words.loc[i, name])
+        if i == 0 and across:
+            axes.text(-0.06, 0.5, name, fontsize=7, rotation=90, ha="right", va="center", transform=axes.transAxes)
+        elif i == 0:  # a name of PETA in lines as wide as a small picture: carryingMessengerBag has three
+            word = textwrap.fill(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name), 11) + "\n" + word
+        axes.set_title(word, fontsize=7, pad=2, loc="center")
     return figure
 
 
-def narrow(name: str) -> str:
-    """A name of PETA in lines as wide as a small picture: carryingMessengerBag has three."""
-    return textwrap.fill(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name), 11)
-
-
-def regions(pictures: Sequence[np.ndarray], borders: Sequence[Sequence[float]]) -> Figure:
+def regions(pictures: Pictures, borders: Sequence[Sequence[float]]) -> Figure:
     """Images side by side with the borders of their parts (paper 002, Figure 4).
 
     Args:
         pictures: N images (H, W, 3) uint8.
         borders: for each image, the rows between two parts, as shares of the height.
     """
-    use_style()
     height, width = pictures[0].shape[:2]
-    figure, grid = plt.subplots(1, len(pictures), figsize=(0.85 * len(pictures), 0.85 * height / width), squeeze=False)
-    for axes, image, rows in zip(grid[0], pictures, borders, strict=True):
-        axes.imshow(image, interpolation="nearest")
+    figure = tiled([Tile(image) for image in pictures], len(pictures), 0.85, 0.85 * height / width)
+    for axes, rows in zip(figure.axes, borders, strict=True):
         for share in rows:
             axes.axhline(share * height - 0.5, color=YELLOW, linewidth=1.2)
-        axes.set_axis_off()
     return figure
 
 
@@ -857,22 +767,19 @@ def localisation(table: pd.DataFrame, score: str = "energy", axes: Axes | None =
         score: "energy" or "pointing".
         axes: where to draw; None: a new figure.
     """
-    tasks, methods = list(dict.fromkeys(table["task"])), list(dict.fromkeys(table["method"]))
+    tasks, methods = table["task"].unique(), table["method"].unique()
     axes = own_axes(axes, 5.6, 0.8 + 0.35 * len(tasks))
-    hollow = ("centre box", "uniform")
+    hollow = {"centre box": "o", "uniform": "s"}
     for i, method in enumerate(methods):
-        part = table[table["method"] == method].set_index("task")[score].reindex(tasks)
+        values = table[table["method"] == method].set_index("task")[score].reindex(tasks)
         at = np.arange(len(tasks)) + 0.6 * ((i + 0.5) / len(methods) - 0.5)
-        colour = "0.3" if method in hollow else PALETTE[i % len(PALETTE)]
-        face = "none" if method in hollow else colour
-        marker = "s" if method == "uniform" else "o" if method in hollow else MARKERS[i % len(MARKERS)]
-        axes.plot(part, at, marker, color=colour, mfc=face, markersize=5, label=method)
+        marker = hollow.get(method, MARKERS[i % len(MARKERS)])
+        colour, face = ("0.3", "none") if method in hollow else (PALETTE[i % len(PALETTE)], None)
+        axes.plot(values, at, marker, color=colour, mfc=face, markersize=5, label=method)
     axes.set_yticks(range(len(tasks)), tasks)
     meaning = {"energy": "heat inside the part, %", "pointing": "hottest pixel inside the part, % of the images"}
-    axes.set(xlabel=meaning[score], ylim=(len(tasks) - 0.5, -0.5), xlim=(-2, None))
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    return axes
+    return labelled(axes, legend="beside", xlabel=meaning[score], ylim=(len(tasks) - 0.5, -0.5), xlim=(-2, None))
 
 
 # --- lesson 10: the report -----------------------------------------------------------------------------------
@@ -893,8 +800,9 @@ def verdicts(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
         reach = (part["difference"] - part["low"], part["high"] - part["difference"])
         dots: dict[str, Any] = {"fmt": marker, "color": colour, "markersize": 4.5, "label": verdict}
         axes.errorbar(part["difference"], part.index, xerr=reach, elinewidth=1.4, **dots)
-    claimed = table["better"] + " > " + table["worse"]
-    claimed = claimed.map(lambda text: textwrap.shorten(text, 40, placeholder=" ..."))
+    claimed = (table["better"] + " > " + table["worse"]).map(
+        lambda text: textwrap.shorten(text, 40, placeholder=" ...")
+    )
     axes.set_yticks(range(len(table)), claimed + ", " + table["metric"] + " (" + table["dataset"] + ")", fontsize=7)
     name: dict[str, Any] = {"ha": "right", "fontsize": 7, "bbox": {"fc": "white", "ec": "none", "pad": 1}}
     for first in table.index[table["system"].ne(table["system"].shift())]:
@@ -902,7 +810,5 @@ def verdicts(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
         axes.text(0.995, first, table["system"][first], transform=axes.get_yaxis_transform(), **name)
     axes.axvline(0, color="0.4", linewidth=0.8)
     widest = 1.15 * table["difference"].abs().max()  # an interval of two pairs may reach far beyond the picture
-    axes.set(xlabel="difference, percentage points", xlim=(-widest, widest), ylim=(len(table) - 0.5, -0.5))
-    axes.set_title("What was claimed, and what was measured")
-    axes.legend(loc="lower left")
-    return axes
+    axes.set(xlim=(-widest, widest), ylim=(len(table) - 0.5, -0.5), title="What was claimed, and what was measured")
+    return labelled(axes, legend="lower left", xlabel="difference, percentage points")

@@ -14,7 +14,7 @@ import torch
 from reidkit import train
 from reidkit.attributes import DUKE, MARKET, VIPER19
 from reidkit.backbones import build
-from reidkit.cams import class_map, merge, normalise
+from reidkit.cam import class_map, merge, normalise
 from reidkit.data import Targets
 from reidkit.errors import InputError
 from reidkit.features import answer, describe

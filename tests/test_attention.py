@@ -29,7 +29,7 @@ from reidkit.attention import (
     part_masks,
     pointing,
 )  # fmt: skip
-from reidkit.cams import merge
+from reidkit.cam import merge
 from reidkit.data import Targets, standardise
 from reidkit.errors import InputError
 from reidkit.systems import AANet, Baseline, InherentCode, PartMultitask, Sharenet, TwoStage

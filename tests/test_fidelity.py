@@ -19,7 +19,7 @@ from torchvision import models
 from reidkit import claims, course, report, runs, train
 from reidkit.attributes import MARKET, VIPER19, Task
 from reidkit.backbones import build
-from reidkit.cams import contrasts, normalise
+from reidkit.cam import contrasts, normalise
 from reidkit.data import Targets, binary_columns, binary_labels
 from reidkit.errors import InputError
 from reidkit.features import Features

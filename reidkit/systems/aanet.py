@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..backbones import Backbone
-from ..cams import class_map, contrasts, merge
+from ..cam import class_map, contrasts, merge
 from ..data import Batch, Targets
 from ..errors import InputError
 from ..losses import cross_entropy, task_losses, uncertain
