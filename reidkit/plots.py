@@ -458,7 +458,7 @@ def reliability(tables: Tables, axes: Axes | None = None) -> Axes:
     """Accuracy against confidence, bin by bin; on the diagonal a network is as often right as it is sure.
 
     Args:
-        tables: by name, columns confidence, accuracy, count of `thresholds.expected_calibration_error`.
+        tables: by name, columns confidence, accuracy, count of `calibration.expected_calibration_error`.
         axes: where to draw; None: a new figure.
     """
     axes = own_axes(axes, 4.2, 3.4)
@@ -522,7 +522,7 @@ def filter_curve(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     """What an attribute filter keeps, removes and does to both mAPs, against the differences it allows.
 
     Args:
-        table: `thresholds.filter_curve`.
+        table: `filters.filter_curve`.
         axes: where to draw; None: a new figure.
     """
     axes = own_axes(axes, 6.0, 3.2)
@@ -590,7 +590,7 @@ def error_curves(table: pd.DataFrame, equal: EqualError | None = None, axes: Axe
 
     Args:
         table: columns threshold, far, frr; rates from 0 to 1.
-        equal: `thresholds.eer`; None: not drawn.
+        equal: `verification.eer`; None: not drawn.
         axes: where to draw; None: a new figure.
     """
     axes = own_axes(axes, 4.4, 2.8)

@@ -17,7 +17,7 @@ from reidkit import synthetic
 TOP = Path(__file__).parents[1]
 PACKAGE = TOP / "reidkit"
 ORDER = [
-    "errors", "files", "images", "papers", "tables", "attributes", "synthetic", "data", "backbones", "losses", "cams",
+    "errors", "files", "images", "papers", "tables", "attributes", "synthetic", "data", "backbones", "losses", "cam",
     "source", "systems", "recipes", "devices", "train", "runs", "features", "distances", "metrics", "search", "ranking",
     "groups", "thresholds", "finding", "attention", "plots", "widgets", "claims", "exercises", "site", "kernels",
     "course", "report", "doctor", "cli",
