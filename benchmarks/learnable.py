@@ -30,11 +30,12 @@ from reidkit import course, synthetic
 from reidkit.attention import VISIBLE
 from reidkit.attributes import THINGS, read_attributes
 from reidkit.cli import setting
-from reidkit.data import load, oversample, part_masks
+from reidkit.data import load, part_masks
 from reidkit.features import answer
 from reidkit.files import write
 from reidkit.images import is_person, read_images
 from reidkit.metrics import attribute_scores
+from reidkit.samplers import oversample
 from reidkit.synthetic import PARTS
 from reidkit.train import load_or_fit, needs_parts, recipe
 

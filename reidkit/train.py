@@ -29,24 +29,12 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .attributes import Task
+from .augment import erase, flip, layered, parted, rotate, shift
 from .backbones import build
-from .data import (
-    Batch,
-    ImageSet,
-    Targets,
-    erase,
-    flip,
-    layered,
-    parted,
-    pk_batches,
-    rotate,
-    shift,
-    shuffled_batches,
-    standardise,
-    triplet_batches,
-)
+from .data import Batch, ImageSet, Targets, standardise
 from .errors import InputError
 from .files import write
+from .samplers import pk_batches, shuffled_batches, triplet_batches
 from .source import source_hash
 from .systems import SYSTEMS, System, histogram
 

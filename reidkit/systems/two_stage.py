@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..attributes import THINGS, Task, spans
+from ..augment import jitter, layered, mix, parted, paste, recolour
 from ..backbones import Backbone
-from ..data import Batch, Targets, jitter, layered, mix, parted, paste, recolour
+from ..data import Batch, Targets
 from ..errors import InputError
 from ..losses import KINDS, adjust, class_weights, part_presence, task_losses, triplet
 from ..synthetic import PARTS
