@@ -98,7 +98,7 @@ class Attributes:
 
         A colour task with no colour marked, or with several, has its last class, "multi".
         """
-        answers = {}
+        answers: dict[str, Any] = {}
         for task in self.schema.tasks:
             values = self.table[list(task.columns)]
             if len(task.columns) == 1:

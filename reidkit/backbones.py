@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from urllib.error import URLError
@@ -24,6 +25,13 @@ PUBLISHED = {"torchvision": "IMAGENET1K_V1", "torchvision-v2": "IMAGENET1K_V2"}
 SMALL = 24  # places of a map, up to which a CPU multiplies bf16 windows sooner than it convolves them
 
 
+def through(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """What comes out of layers, one after another."""
+    for layer in layers:
+        x = layer(x)
+    return x
+
+
 class Backbone(nn.Module):
     """Images (B, 3, H, W) to a feature map (B, channels, H / stride, W / stride).
 
@@ -35,20 +43,17 @@ class Backbone(nn.Module):
     """
 
     def __init__(
-        self, name: str, stages: nn.ModuleDict, channels: int, stride: int, top: dict[str, nn.Module] | None = None
+        self, name: str, stages: nn.ModuleDict, channels: int, stride: int, top: Mapping[str, nn.Module] | None = None
     ) -> None:
         super().__init__()
-        self.top = top or {}  # a plain dict, or torch would count them in
+        self.top = dict(top or {})  # a plain dict, or torch would count them in
         self.name = name
         self.stages = stages
         self.channels = channels
         self.stride = stride
 
     def forward(self, images: Tensor) -> Tensor:
-        x = images
-        for stage in self.stages.values():
-            x = stage(x)
-        return x  # (B, Z, H / stride, W / stride)
+        return through(self.stages.values(), images)  # (B, Z, H / stride, W / stride)
 
 
 class Convolution(nn.Conv2d):
@@ -87,8 +92,9 @@ def convolve_small_maps(network: nn.Module) -> None:
     for parent in list(network.modules()):
         for name, old in parent.named_children():
             if isinstance(old, nn.Conv2d):
-                shape = old.in_channels, old.out_channels, old.kernel_size, old.stride, old.padding
-                new = Convolution(*shape, device="meta")  # without numbers, so none is drawn from the seed
+                size, stride, pad = old.kernel_size[0], old.stride[0], old.padding[0]
+                # on "meta" a layer has no numbers, so none is drawn from the seed
+                new = Convolution(old.in_channels, old.out_channels, size, stride, pad, device="meta")
                 new.weight, new.bias = old.weight, old.bias
                 setattr(parent, name, new)
 
