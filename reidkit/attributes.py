@@ -115,7 +115,7 @@ class Attributes:
 
         A two-answer question is 1 for its second answer (gender: female); age is four columns, one of them 1.
         """
-        answers = {}
+        answers: dict[str, pd.Series] = {}
         for task in self.schema.tasks:
             if task.binary_columns == task.columns:
                 answers |= {column: self.table[column] for column in task.columns}

@@ -213,13 +213,11 @@ class AANet(System):
                 f"the map has {x.shape[2]} rows, fewer than the {PARTS} parts: give height at least "
                 f"{PARTS * self.backbone.stride}, or last_stride=1."
             )
-        vector, logits = self.whole(x.mean((2, 3)))
-        vectors, people = [vector], {"global": [logits]}
+        heads = {"global": [self.whole(x.mean((2, 3)))]}  # vector and logits of each identity head
         if len(self.parts):
             pooled = pool_regions(x, peak_regions(x)).unbind(1)
-            each = [head(part) for head, part in zip(self.parts, pooled, strict=True)]
-            vectors += [vector for vector, _ in each]
-            people["part"] = [logits for _, logits in each]
+            heads["part"] = [head(part) for head, part in zip(self.parts, pooled, strict=True)]
+        vectors = [vector for each in heads.values() for vector, _ in each]
         answers: list[Tensor] = []
         attention = None
         if self.tasks:
@@ -230,9 +228,9 @@ class AANet(System):
             answers = [layer(regions[r]) for layer, r in zip(self.answers, self.regions, strict=True)]
         if self.attention is not None:
             attention = self.merged(features, answers)
-            vector, logits = self.attention((x * attention[:, None].to(x.dtype)).mean((2, 3)))
-            vectors.append(vector)
-            people["attention"] = [logits]
+            heads["attention"] = [self.attention((x * attention[:, None].to(x.dtype)).mean((2, 3)))]
+            vectors.append(heads["attention"][0][0])
+        people = {name: [logits for _, logits in each] for name, each in heads.items()}
         return Output(vectors, people, answers, attention, self.log_variance)
 
     def merged(self, features: Tensor, answers: list[Tensor]) -> Tensor:
@@ -276,7 +274,7 @@ class AANet(System):
         if output.answers:
             losses["attribute"] = task_losses(output.answers, batch["attributes"]).mean()
         losses = {name: losses[name] for name in TASKS if name in losses}
-        if output.log_variance is not None:
+        if self.options.uncertainty and output.log_variance is not None:
             weighted = uncertain(torch.stack(list(losses.values())), output.log_variance)
             losses = dict(zip(losses, weighted.unbind(), strict=True))
             if "attribute" in losses:  # a batch without a single label says nothing of sigma, which it would draw to 0

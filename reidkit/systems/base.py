@@ -36,7 +36,6 @@ from ..errors import InputError
 Recipes = Mapping[str, Mapping[str, Any]]  # by profile: values of fields of `Recipe` and of the system's own options
 Variants = Mapping[str, Recipes]  # by row of a table: the same changes, by profile or for "all"
 
-
 RULES: dict[str, Callable[[float], bool]] = {
     "0 or more": lambda value: value >= 0,
     "a number above 0": lambda value: value > 0,

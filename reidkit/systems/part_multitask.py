@@ -168,12 +168,12 @@ class PartMultitask(System):
         """Named losses, weighted: sums over the features that share a task, means over images, of triplets as asked."""
         options, label = self.options, batch["label"]
         over = Tensor.sum if options.reduction == "sum" else Tensor.mean
-        target = binary_labels(batch["attributes"], output.columns)  # (B, A)
+        columns = {place: output.columns[chosen] for place, chosen in output.groups.items()}
         vm = [feature for name, feature in output.features.items() if name.endswith("_vm")]
         losses = {
             "identity": [cross_entropy(logits, label).mean() for logits in output.people.values()],
             "attributes": [
-                sigmoid_cross_entropy(logits, target[:, output.groups[place]]).mean()
+                sigmoid_cross_entropy(logits, binary_labels(batch["attributes"], columns[place])).mean()
                 for place, logits in output.answers.items()
             ],
             "triplet": [over(batch_hard_triplet(feature, label, margin=options.margin)) for feature in vm],
