@@ -30,13 +30,14 @@ from reidkit import course, synthetic
 from reidkit.attention import VISIBLE
 from reidkit.attributes import THINGS, read_attributes
 from reidkit.cli import setting
-from reidkit.data import load, oversample, part_masks
+from reidkit.data import load, part_masks
 from reidkit.features import answer
 from reidkit.files import write
 from reidkit.images import is_person, read_images
 from reidkit.metrics import attribute_scores
 from reidkit.recipes import needs_parts, recipe
 from reidkit.runs import load_or_fit
+from reidkit.samplers import oversample
 from reidkit.synthetic import PARTS
 
 OWN: dict[str, Any] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy.io import loadmat
 
-from .errors import InputError, nearest
+from .errors import InputError, choose, nearest
 from .images import COLUMNS, Problem, absolute, card_of, default_root, is_person, read_images
 
 MISSING = -1
@@ -56,70 +57,27 @@ class Schema:
         return tuple(column for task in self.tasks for column in task.columns)
 
 
-def _ask(name: str, *classes: str) -> Task:
-    return Task(name, classes or NO_YES, (name,))
+_DATA = tomllib.loads((Path(__file__).parent / "schemas.toml").read_text(encoding="utf-8"))
+SPANS: dict[str, tuple[float, float]] = {name: (first, last) for name, (first, last) in _DATA["spans"].items()}
+THINGS = tuple(_DATA["names"]["things"])  # worn or carried; part maps have a part of the same name
+VIPER19 = tuple(_DATA["names"]["viper19"])  # the attributes that paper 003 asks of VIPeR
 
 
-def _colours(part: str, colours: str) -> Task:
-    names = tuple(colours.split())
-    return Task(f"{part}color", (*names, "multi"), tuple(part + name for name in names))
+def _schema(benchmark: str) -> Schema:
+    """The schema of a benchmark from schemas.toml; a question of colours has a column for each but "multi"."""
+    tasks = []
+    for name, classes in _DATA["schemas"][benchmark].items():
+        part = name.removesuffix("color")
+        tasks.append(Task(name, tuple(classes), (name,) if part == name else tuple(part + c for c in classes[:-1])))
+    return Schema(benchmark, tuple(tasks))
 
 
-# The classes stand in the order of the published codes 1, 2, ... of Lin et al. 2019, "Improving Person
-# Re-identification by Attribute and Identity Learning", and the read-me files of their annotations.
-MARKET = Schema(
-    "market1501",
-    (
-        _ask("age", "young", "teenager", "adult", "old"),
-        _ask("gender", "male", "female"),
-        _ask("hair", "short", "long"),
-        _ask("up", "long sleeve", "short sleeve"),
-        _ask("down", "long lower", "short lower"),
-        _ask("clothes", "dress", "pants"),
-        *(_ask(name) for name in ("hat", "backpack", "bag", "handbag")),
-        _colours("up", "black white red purple yellow gray blue green"),
-        _colours("down", "black white pink purple yellow gray blue green brown"),
-    ),
-)
-DUKE = Schema(
-    "dukemtmc",
-    (
-        _ask("gender", "male", "female"),
-        *(_ask(name) for name in ("hat", "boots")),
-        _ask("top", "short", "long"),
-        *(_ask(name) for name in ("backpack", "bag", "handbag")),
-        _ask("shoes", "dark", "light"),
-        _colours("up", "black white red purple gray blue green brown"),
-        _colours("down", "black white red gray blue green brown"),
-    ),
-)
-
-# Where on a standing person a task is decided, as shares of the image's height from its upper rim; the rows in which
-# the part maps of the synthetic people have the hat, the hair, the bags, rounded, and of the sleeves the forearms. What
-# is not listed (age, gender) is decided by the whole body.
-SPANS = {
-    "hat": (0.0, 0.2), "hair": (0.0, 0.3), "up": (0.3, 0.5), "top": (0.3, 0.5), "upcolor": (0.2, 0.5),
-    "backpack": (0.2, 0.5), "bag": (0.25, 0.6), "handbag": (0.4, 0.75), "clothes": (0.4, 0.8), "down": (0.5, 0.85),
-    "downcolor": (0.5, 0.8), "boots": (0.75, 1.0), "shoes": (0.75, 1.0),
-}  # fmt: skip
-# What is worn or carried and can be put on another person; part maps have a part of the same name.
-THINGS = ("hat", "backpack", "bag", "handbag")
+MARKET, DUKE = _schema("market1501"), _schema("dukemtmc")
 
 
 def spans(tasks: Sequence[Task]) -> list[tuple[float, float]]:
     """Where each task is decided: from and to as shares of the image's height; all of it where `SPANS` names none."""
     return [SPANS.get(task.name, (0.0, 1.0)) for task in tasks]
-
-
-# Nineteen of PETA's attributes for VIPeR. Paper 003 takes 19 "that have more than 50 training images" and names five;
-# by that rule 38 to 42 remain, depending on the split. Decided: of these, what is neither a colour nor "other" or
-# "nothing" nor the opposite of another one.
-VIPER19 = (
-    "accessoryHat", "accessorySunglasses", "carryingBackpack", "carryingMessengerBag", "footwearLeatherShoes",
-    "footwearSandals", "footwearShoes", "footwearSneaker", "hairLong", "lowerBodyCasual", "lowerBodyJeans",
-    "lowerBodyTrousers", "personalFemale", "personalLess30", "personalLess45", "upperBodyCasual", "upperBodyLogo",
-    "upperBodyShortSleeve", "upperBodyTshirt",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,16 +98,16 @@ class Attributes:
 
         A colour task with no colour marked, or with several, has its last class, "multi".
         """
-        out = {}
+        answers: dict[str, Any] = {}
         for task in self.schema.tasks:
             values = self.table[list(task.columns)]
             if len(task.columns) == 1:
-                out[task.name] = values.iloc[:, 0]
+                answers[task.name] = values.iloc[:, 0]
             else:
-                one = (values == 1).sum(axis="columns") == 1
-                index = np.where(one, (values == 1).to_numpy().argmax(axis=1), len(task.columns))
-                out[task.name] = pd.Series(index, self.table.index).mask((values < 0).any(axis="columns"), MISSING)
-        return pd.DataFrame(out, index=self.table.index).astype("int64")
+                marked = (values == 1).to_numpy()
+                colour = np.where(marked.sum(1) == 1, marked.argmax(1), len(task.columns))
+                answers[task.name] = np.where((values < 0).any(axis="columns"), MISSING, colour)
+        return pd.DataFrame(answers, index=self.table.index).astype("int64")
 
     @cached_property
     def binary(self) -> pd.DataFrame:
@@ -157,15 +115,15 @@ class Attributes:
 
         A two-answer question is 1 for its second answer (gender: female); age is four columns, one of them 1.
         """
-        out = {}
+        answers: dict[str, pd.Series] = {}
         for task in self.schema.tasks:
             if task.binary_columns == task.columns:
-                out.update({column: self.table[column] for column in task.columns})
+                answers |= {column: self.table[column] for column in task.columns}
             else:
                 value = self.table[task.columns[0]]
                 for k, column in enumerate(task.binary_columns):
-                    out[column] = (value == k).astype("int64").mask(value == MISSING, MISSING)
-        return pd.DataFrame(out, index=self.table.index).astype("int64")
+                    answers[column] = (value == k).astype("int64").mask(value == MISSING, MISSING)
+        return pd.DataFrame(answers, index=self.table.index).astype("int64")
 
     def of(self, pids: Iterable[int], *, binary: bool = False) -> np.ndarray:
         """Labels of N images by their pids, (N, T) int64, or the binary view, (N, A); -1 for strangers."""
@@ -174,14 +132,11 @@ class Attributes:
 
     def only(self, names: Iterable[str]) -> Attributes:
         """The same people with these tasks only, in this order; InputError for a name that is none."""
-        known = {task.name: task for task in self.schema.tasks}
-        wanted = list(names)
-        wrong = next((name for name in wanted if name not in known), None)
-        if wrong is not None or not wanted:
-            near = nearest(str(wrong), list(known))
-            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(known)}."
-            raise InputError(f"{self.schema.name} has no task {wrong!r}: {hint}")
-        schema = Schema(self.schema.name, tuple(known[name] for name in wanted))
+        tasks = {task.name: task for task in self.schema.tasks}
+        chosen = tuple(tasks[choose(name, tasks, f"{self.schema.name}: task")] for name in names)
+        if not chosen:
+            raise InputError(f"{self.schema.name}: no task is asked for; there are {', '.join(tasks)}.")
+        schema = Schema(self.schema.name, chosen)
         return Attributes(schema, self.table[list(schema.columns)], self.split)
 
     def describe(self, pid: int) -> list[str]:
@@ -216,11 +171,7 @@ def _words(task: Task, cls: str) -> str:
 
 
 def read_attributes(
-    name: str,
-    root: str | os.PathLike[str] | None = None,
-    file: str | os.PathLike[str] | None = None,
-    *,
-    fold: int = 0,
+    name: str, root: str | os.PathLike[str] | None = None, file: str | os.PathLike[str] | None = None, *, fold: int = 0
 ) -> Attributes:
     """Read the attributes of a benchmark's people.
 
@@ -282,11 +233,10 @@ def _kind(file: Path) -> str:
 
 def _from_mat(file: Path, struct: str, schema: Schema) -> Attributes:
     """The published .mat: a struct with `train` and `test`, each one array per column and `image_index`."""
-    expected = f"a MATLAB 5 file with the struct {struct}"
     kind = _kind(file)
     if kind != "MATLAB 5":
         mend = "save it with -v7" if "HDF5" in kind else "download the file itself again"
-        raise InputError(f"{file} is {kind}, not {expected}; {mend}")
+        raise InputError(f"{file} is {kind}, not a MATLAB 5 file with the struct {struct}; {mend}")
     try:
         content = loadmat(file, squeeze_me=True, struct_as_record=False)
     except Exception as error:  # scipy raises a dozen kinds for a broken file
@@ -346,7 +296,7 @@ def _from_labels(file: Path, name: str, images: pd.DataFrame) -> Attributes:
     names = sorted(set().union(*marked.values()))
     pids = pd.Index(sorted(marked), name="pid")
     table = pd.DataFrame([[int(n in marked[pid]) for n in names] for pid in pids], pids, names, dtype="int64")
-    return Attributes(Schema(name, tuple(_ask(n) for n in names)), table, _split_of(images, pids))
+    return Attributes(Schema(name, tuple(Task(n, NO_YES, (n,)) for n in names)), table, _split_of(images, pids))
 
 
 def _split_of(images: pd.DataFrame, pids: pd.Index) -> pd.Series:
@@ -361,8 +311,7 @@ def _from_table(images: pd.DataFrame) -> Attributes:
     for column in (str(c) for c in images.columns if c not in COLUMNS):
         if (values := _whole(people[column])) is None:
             continue
-        known = values.notna()
-        answers = values[known].groupby(people.loc[known, "pid"])
+        answers = values.groupby(people["pid"])
         different = answers.nunique()
         if different.max() > 1:
             pid = different.idxmax()
@@ -370,12 +319,11 @@ def _from_table(images: pd.DataFrame) -> Attributes:
                 f"{file}: column {column!r} has several values for person {pid}; an attribute is the same "
                 f"on all images of a person: mend it, or leave the column out"
             )
-        found = sorted(values[known].unique())
-        yes_no = set(found) <= {0, 1}
-        classes = NO_YES if yes_no else tuple(str(value) for value in found)
-        codes = answers.first().map({value: k for k, value in enumerate((0, 1) if yes_no else found)})
-        tasks.append(Task(column, classes, (column,)))
-        columns[column] = codes
+        classes: list[Any] = sorted(values.dropna().unique())
+        if yes_no := set(classes) <= {0, 1}:
+            classes = [0, 1]
+        tasks.append(Task(column, NO_YES if yes_no else tuple(map(str, classes)), (column,)))
+        columns[column] = answers.first().map({value: code for code, value in enumerate(classes)})
     if not tasks:
         raise InputError(f"{file} has no attribute columns; add one column per attribute, the same for all of a person")
     pids = pd.Index(sorted(people["pid"].unique()), name="pid")
@@ -401,20 +349,17 @@ def _weights(attributes: Attributes, images: pd.DataFrame | None, split: str | N
 
     Junk, distractors and people without attributes have none and are not counted.
     """
+    people = attributes.table.index
     if images is None:
-        chosen = attributes.split == split if split is not None else attributes.split.notna()
-        return chosen.reindex(attributes.table.index).astype("int64")
-    parts = {"test": ["query", "gallery"], None: list(images["split"].unique())}.get(split, [split])
-    shown = images.loc[images["split"].isin(parts) & (images["pid"] >= 0), "pid"]
-    return shown.value_counts().reindex(attributes.table.index, fill_value=0).astype("int64")
-
-
-def _counted(attributes: Attributes, images: pd.DataFrame | None, split: str | None) -> pd.Series:
-    weights = _weights(attributes, images, split)
+        weights = (attributes.split.notna() if split is None else attributes.split == split).reindex(people)
+    else:
+        parts = {"test": ["query", "gallery"], None: list(images["split"].unique())}.get(split, [split])
+        shown = images.loc[images["split"].isin(parts) & (images["pid"] >= 0), "pid"]
+        weights = shown.value_counts().reindex(people, fill_value=0)
     if weights.sum() == 0:
         what = "people" if images is None else "images"
         raise InputError(f"no {what} with attributes in the split {split!r}; choose train or test, or another file")
-    return weights
+    return weights.astype("int64")
 
 
 def imbalance(
@@ -431,7 +376,7 @@ def imbalance(
         Columns task, class, count, share in the order of the schema. share is percent of the people or images
         that have a label for the task.
     """
-    weights = _counted(attributes, images, split)
+    weights = _weights(attributes, images, split)
     rows = []
     for task in attributes.schema.tasks:
         codes = attributes.tasks[task.name]
@@ -443,11 +388,7 @@ def imbalance(
 
 
 def cooccurrence(
-    attributes: Attributes,
-    images: pd.DataFrame | None = None,
-    split: str | None = "train",
-    *,
-    measure: str = "percent",
+    attributes: Attributes, images: pd.DataFrame | None = None, split: str | None = "train", *, measure: str = "percent"
 ) -> pd.DataFrame:
     """How the columns of the binary view go together, (A, A) floats, over those that have both labels.
 
@@ -461,7 +402,7 @@ def cooccurrence(
     Returns:
         A square table, rows and columns named alike; NaN where a row (for phi: or a column) never varies.
     """
-    weights = _counted(attributes, images, split).to_numpy("float64")[:, None]
+    weights = _weights(attributes, images, split).to_numpy("float64")[:, None]
     values = attributes.binary.to_numpy("float64")
     yes, known = (values == 1).astype("float64"), (values >= 0).astype("float64")
     pairs = known.T @ (weights * known)  # (A, A) weight of those with both labels
@@ -475,9 +416,7 @@ def cooccurrence(
     if measure not in measures:
         raise InputError(f"there is no measure {measure!r}; the measures are {', '.join(measures)}")
     with np.errstate(divide="ignore", invalid="ignore"):
-        out = measures[measure]()
-    names = attributes.binary.columns
-    return pd.DataFrame(out, index=names, columns=names)
+        return pd.DataFrame(measures[measure](), attributes.binary.columns, attributes.binary.columns)
 
 
 def check_join(images: pd.DataFrame, attributes: Attributes) -> list[Problem]:
@@ -490,10 +429,7 @@ def check_join(images: pd.DataFrame, attributes: Attributes) -> list[Problem]:
         return [Problem("error", text)]
     problems = []
     for pids, what in (
-        (
-            strangers,
-            f"of the {len(shown)} people in the images have no attributes, so their labels are masked",
-        ),
+        (strangers, f"of the {len(shown)} people in the images have no attributes, so their labels are masked"),
         (unseen, f"of the {len(labelled)} people with attributes have no image, so they are not used"),
     ):
         if pids:

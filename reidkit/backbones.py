@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from urllib.error import URLError
 
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
 
-from .errors import InputError
+from .errors import InputError, choose
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 BACKBONES = ("alexnet", *RESNETS)
@@ -21,6 +23,13 @@ BACKBONES = ("alexnet", *RESNETS)
 # another training, which transfer otherwise
 PUBLISHED = {"torchvision": "IMAGENET1K_V1", "torchvision-v2": "IMAGENET1K_V2"}
 SMALL = 24  # places of a map, up to which a CPU multiplies bf16 windows sooner than it convolves them
+
+
+def through(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """What comes out of layers, one after another."""
+    for layer in layers:
+        x = layer(x)
+    return x
 
 
 class Backbone(nn.Module):
@@ -34,24 +43,21 @@ class Backbone(nn.Module):
     """
 
     def __init__(
-        self, name: str, stages: nn.ModuleDict, channels: int, stride: int, top: dict[str, nn.Module] | None = None
+        self, name: str, stages: nn.ModuleDict, channels: int, stride: int, top: Mapping[str, nn.Module] | None = None
     ) -> None:
         super().__init__()
-        self.top = top or {}  # a plain dict, or torch would count them in
+        self.top = dict(top or {})  # a plain dict, or torch would count them in
         self.name = name
         self.stages = stages
         self.channels = channels
         self.stride = stride
 
     def forward(self, images: Tensor) -> Tensor:
-        x = images
-        for stage in self.stages.values():
-            x = stage(x)
-        return x  # (B, Z, H / stride, W / stride)
+        return through(self.stages.values(), images)  # (B, Z, H / stride, W / stride)
 
 
 class Convolution(nn.Conv2d):
-    """A convolution that a CPU computes as a matrix product in bf16 where its map is small.
+    """A square convolution that a CPU computes as a matrix product in bf16 where its map is small.
 
     On the maps of small images oneDNN's bf16 convolutions spend more time on rearranging weights than on multiplying
     them, most of all in the gradient of the weights. With the windows copied side by side and multiplied a step is
@@ -75,6 +81,24 @@ class Convolution(nn.Conv2d):
         return F.linear(windows, rows, self.bias).permute(0, 3, 1, 2)
 
 
+def convolve_small_maps(network: nn.Module) -> None:
+    """Put a `Convolution` in the place of every convolution of a network, with the very same parameters.
+
+    For bf16 on a CPU; everything else is computed as before, and the names in the state dict stay.
+
+    Args:
+        network: whose convolutions are square, without groups or holes.
+    """
+    for parent in list(network.modules()):
+        for name, old in parent.named_children():
+            if isinstance(old, nn.Conv2d):
+                size, stride, pad = old.kernel_size[0], old.stride[0], old.padding[0]
+                # on "meta" a layer has no numbers, so none is drawn from the seed
+                new = Convolution(old.in_channels, old.out_channels, size, stride, pad, device="meta")
+                new.weight, new.bias = old.weight, old.bias
+                setattr(parent, name, new)
+
+
 def build(name: str = "resnet18", pretrained: str = "none", last_stride: int = 2) -> Backbone:
     """A backbone without its classifier.
 
@@ -82,33 +106,22 @@ def build(name: str = "resnet18", pretrained: str = "none", last_stride: int = 2
         name: one of BACKBONES.
         pretrained: "none" for random weights; "torchvision" for its first ImageNet weights, those that papers of 2017
             to 2020 started from, "torchvision-v2" for its second (downloaded once by torchvision, which checks their
-            hash); or the path of a local .safetensors or .pth file of the same
-            network; or the folder of a finished run, whose backbone is taken over.
+            hash); or the path of a local .safetensors or .pth file of the same network; or the folder of a finished
+            run, whose backbone is taken over.
         last_stride: stride of a ResNet's last stage; 1 doubles the map's height and width (Sun et al. 2018).
     Raises:
         InputError: unknown name, weights that cannot be downloaded, read or do not fit.
     """
-    if name not in BACKBONES:
-        raise InputError(f"backbone {name!r} is not known: choose one of {', '.join(BACKBONES)}.")
+    choose(name, BACKBONES, "backbone")
     if last_stride not in (1, 2):
         raise InputError(f"last_stride is {last_stride}: a ResNet's last stage has stride 1 or 2.")
     network = getattr(models, name)(weights=None)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            module.__class__ = Convolution  # all of these are square, without groups or holes
+    convolve_small_maps(network)
     folder = Path(pretrained).expanduser()
     of_run = pretrained not in ("none", *PUBLISHED) and folder.is_dir()
     if pretrained != "none" and not of_run:
         network.load_state_dict(weights(name, pretrained), strict=True)
-    if name == "alexnet":
-        backbone = Backbone(name, alexnet_stages(network), channels=256, stride=32, top=alexnet_top(network))
-    else:
-        if last_stride == 1:
-            open_last_stage(network.layer4)
-        stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
-        layers = {f"layer{i}": network.get_submodule(f"layer{i}") for i in range(1, 5)}
-        stages = nn.ModuleDict({"stem": stem, **layers})
-        backbone = Backbone(name, stages, network.fc.in_features, 16 * last_stride)
+    backbone = alexnet(network) if name == "alexnet" else resnet(name, network, last_stride)
     if of_run:
         take_over(backbone, folder)
     return backbone
@@ -117,9 +130,8 @@ def build(name: str = "resnet18", pretrained: str = "none", last_stride: int = 2
 def take_over(backbone: Backbone, run: Path) -> None:
     """Give a backbone the weights of a finished run's; InputError where that run has no such backbone."""
     try:
-        state = load_file(run / "model.safetensors")
-        own = {key.removeprefix("backbone."): v for key, v in state.items() if key.startswith("backbone.")}
-        backbone.load_state_dict(own)
+        state = load_file(run / "model.safetensors").items()
+        backbone.load_state_dict({k.removeprefix("backbone."): v for k, v in state if k.startswith("backbone.")})
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
@@ -127,19 +139,26 @@ def take_over(backbone: Backbone, run: Path) -> None:
         ) from None
 
 
-def alexnet_stages(network: nn.Module) -> nn.ModuleDict:
-    """AlexNet's five convolutions, each with its ReLU and pooling."""
-    features: nn.Sequential = network.features  # type: ignore[assignment]
+def alexnet(network: models.AlexNet) -> Backbone:
+    """AlexNet's five convolutions, each with its ReLU and pooling, and its two layers above them.
+
+    These, each with its dropout and ReLU, read 6 x 6 places, however many came.
+    """
+    features, classifier = network.features, network.classifier
     starts = [i for i, layer in enumerate(features) if isinstance(layer, nn.Conv2d)]
-    ends = [*starts[1:], len(features)]
-    return nn.ModuleDict({f"conv{n}": features[a:b] for n, (a, b) in enumerate(zip(starts, ends, strict=True), 1)})
+    steps = enumerate(pairwise([*starts, len(features)]), start=1)
+    stages = nn.ModuleDict({f"conv{n}": features[first:end] for n, (first, end) in steps})
+    top = {"fc6": nn.Sequential(network.avgpool, nn.Flatten(), *classifier[:3]), "fc7": nn.Sequential(*classifier[3:6])}
+    return Backbone("alexnet", stages, channels=256, stride=32, top=top)
 
 
-def alexnet_top(network: nn.Module) -> dict[str, nn.Module]:
-    """AlexNet's first two fully connected layers, each with its dropout and ReLU; 6 x 6 places, however many came."""
-    classifier: nn.Sequential = network.classifier  # type: ignore[assignment]
-    places: nn.Module = network.avgpool  # type: ignore[assignment]
-    return {"fc6": nn.Sequential(places, nn.Flatten(), *classifier[:3]), "fc7": nn.Sequential(*classifier[3:6])}
+def resnet(name: str, network: models.ResNet, last_stride: int) -> Backbone:
+    """A ResNet's stem and four stages; `last_stride` of 1 opens the last one."""
+    if last_stride == 1:
+        open_last_stage(network.layer4)
+    stages = {"stem": nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)}
+    stages |= {f"layer{i}": network.get_submodule(f"layer{i}") for i in range(1, 5)}
+    return Backbone(name, nn.ModuleDict(stages), network.fc.in_features, 16 * last_stride)
 
 
 def open_last_stage(layer4: nn.Module) -> None:
@@ -180,14 +199,14 @@ def weights(name: str, source: str) -> dict[str, Tensor]:
             f"{path} is refused, it holds more than tensors ({type(error).__name__}): save the state dict alone, "
             "best as .safetensors."
         ) from None
-    own = getattr(models, name)(weights=None).state_dict()
+    expected = getattr(models, name)(weights=None).state_dict()
     state = dict(state) if isinstance(state, dict) else {}
     # the classifier is thrown away in any case, so files without one, or with another number of classes, will do;
     # of AlexNet's, two layers of three may be used
-    head = "classifier." if name == "alexnet" else "fc."
-    mend = {k: v for k, v in own.items() if k.startswith(head) and (k not in state or state[k].shape != v.shape)}
-    state |= mend
-    wrong = sorted(set(own) ^ set(state)) or [k for k in own if own[k].shape != state[k].shape]
+    for key in (key for key in expected if key.startswith(("classifier.", "fc."))):
+        if key not in state or state[key].shape != expected[key].shape:
+            state[key] = expected[key]
+    wrong = sorted(set(expected) ^ set(state)) or [k for k in expected if expected[k].shape != state[k].shape]
     if wrong:
         raise InputError(
             f"{path} does not hold a {name}: {len(wrong)} tensors are missing, extra or of another shape, "

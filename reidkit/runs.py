@@ -32,7 +32,7 @@ from .files import write
 from .recipes import Recipe, system_of
 from .source import source_hash
 from .systems import SYSTEMS, System
-from .train import augment, fit, new_network
+from .train import distort, fit, new_network
 
 EVERY = 5.0  # seconds between two notes of how far a training is: in one of seconds they take as long as the learning
 
@@ -219,7 +219,7 @@ def code_of(recipe: Recipe, system: type[System] | None = None) -> list[str]:
 
     See `source.source_hash`. The second is left out where the training starts from no run, or that run noted none.
     """
-    own = source_hash(system_of(system or recipe.system), augment, known=(System,))
+    own = source_hash(system_of(system or recipe.system), distort, known=(System,))
     return [own, *noted(Path(recipe.pretrained).expanduser()).get("code", [])]
 
 

@@ -16,25 +16,13 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from .augment import erase, flip, layered, parted, rotate, shift
 from .backbones import build
-from .data import (
-    Batch,
-    ImageSet,
-    Targets,
-    erase,
-    flip,
-    layered,
-    parted,
-    pk_batches,
-    rotate,
-    shift,
-    shuffled_batches,
-    standardise,
-    triplet_batches,
-)
+from .data import Batch, ImageSet, Targets, standardise
 from .devices import fabric_for
 from .errors import InputError
 from .recipes import Recipe, learns_attributes, needs_parts, options_of, system_of
+from .samplers import pk_batches, shuffled_batches, triplet_batches
 from .systems import System, histogram
 
 VALIDATION = 10**9  # in the place of an epoch's number: the validation batches are always the same
@@ -73,7 +61,7 @@ def train_epoch(
             group["lr"] = recipe.lr * rate(recipe, (epoch + step / len(batches)) / recipe.epochs) * group["scale"]
         batch: Batch = fabric.to_device(images.batch(index))
         batch = network.invent(batch, images.tasks, network.options, generator)
-        batch = augment(batch, recipe, generator)
+        batch = distort(batch, recipe, generator)
         with fabric.autocast():
             network.before_step(images)
         output = model(batch["image"])
@@ -134,7 +122,7 @@ def fit(
     for epoch in epochs:
         if recipe.patience and stale(history) >= recipe.patience:
             break
-        batches = plan(recipe, label, epoch, groups)
+        batches = epoch_batches(recipe, label, epoch, groups)
         steps = len(batches) // fabric.world_size  # on each device, the same number or they wait for ever
         if not steps:
             raise InputError(
@@ -169,7 +157,7 @@ def validate(
     """Losses on people who are not trained on, `val_<name>`, and their sum, `val_loss`; the same batches every time."""
     network, sums = system_in(model), Sums()
     model.eval()
-    for index in plan(recipe, images.label.numpy(), VALIDATION, groups):
+    for index in epoch_batches(recipe, images.label.numpy(), VALIDATION, groups):
         batch: Batch = fabric.to_device(images.batch(index))
         batch["image"] = standardise(batch["image"])
         output = model(batch["image"])
@@ -228,7 +216,7 @@ def rate(recipe: Recipe, progress: float) -> float:
     return 1.0
 
 
-def plan(recipe: Recipe, label: np.ndarray, epoch: int, group: np.ndarray | None = None) -> list[np.ndarray]:
+def epoch_batches(recipe: Recipe, label: np.ndarray, epoch: int, group: np.ndarray | None = None) -> list[np.ndarray]:
     """The batches of one epoch; they depend on the seed and the epoch only, so a resumed run draws the same."""
     rng = np.random.default_rng([recipe.seed, epoch])
     if recipe.negatives != "batch":
@@ -250,7 +238,7 @@ def colour_groups(recipe: Recipe, images: ImageSet) -> np.ndarray | None:
     return KMeans(k, n_init=1, random_state=recipe.seed).fit_predict(colours.numpy())
 
 
-def augment(batch: Batch, recipe: Recipe, generator: torch.Generator) -> Batch:
+def distort(batch: Batch, recipe: Recipe, generator: torch.Generator) -> Batch:
     """A batch as the recipe distorts it: images uint8 in and standardised floats out, part maps moved along."""
     layers = layered(batch)
     if recipe.rotate:

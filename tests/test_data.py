@@ -17,28 +17,11 @@ from PIL import Image
 from torchvision.transforms import functional as tv
 
 from reidkit.attributes import MARKET, Attributes, Schema, Task, read_attributes
-from reidkit.data import (
-    Targets,
-    class_counts,
-    decode,
-    erase,
-    flip,
-    jitter,
-    load,
-    mix,
-    oversample,
-    paste,
-    pk_batches,
-    recolour,
-    rotate,
-    shift,
-    shuffled_batches,
-    standardise,
-    triplet_batches,
-    unstandardise,
-)
+from reidkit.augment import erase, flip, jitter, mix, paste, recolour, rotate, shift
+from reidkit.data import Targets, class_counts, decode, load, standardise, unstandardise
 from reidkit.errors import InputError
 from reidkit.images import read_images
+from reidkit.samplers import oversample, pk_batches, shuffled_batches, triplet_batches
 
 
 def noise(b: int = 6, h: int = 24, w: int = 12, seed: int = 0) -> torch.Tensor:

@@ -53,7 +53,7 @@ def test_running_and_exact_centres_agree_while_the_network_stands_still() -> Non
     own = network().eval()
     own.before_epoch(PEOPLE)
     before = own.centres.clone()
-    for index in train.plan(recipe("inherent_code", **SMALL), PEOPLE.label.numpy(), 0):
+    for index in train.epoch_batches(recipe("inherent_code", **SMALL), PEOPLE.label.numpy(), 0):
         batch = PEOPLE.batch(index)
         own.after_step(own(train.standardise(batch["image"])), batch)
     torch.testing.assert_close(own.centres, before, rtol=1e-5, atol=1e-6)

@@ -33,7 +33,7 @@ from reidkit.ranking import evaluate
 from reidkit.recipes import PROFILES, Recipe, options_of, recipe
 from reidkit.runs import fingerprint, load_or_fit, load_run
 from reidkit.systems import SYSTEMS, System
-from reidkit.train import fit, plan, rate
+from reidkit.train import epoch_batches, fit, rate
 
 SMALL: dict[str, Any] = {"height": 32, "width": 16, "batch": 16, "instances": 4, "precision": "32-true"}
 
@@ -206,26 +206,26 @@ def test_rates(schedule: str, half: float, end: float) -> None:
 @pytest.mark.parametrize("instances", [0, 4])
 def test_a_plan_depends_on_seed_and_epoch_alone(instances: int) -> None:
     own, label = Recipe(batch=8, instances=instances), np.repeat([-1, 0, 1, 2], 6)
-    one = plan(own, label, 3)
+    one = epoch_batches(own, label, 3)
     assert len(one) and all((label[part] >= 0).all() for part in one)
     np.random.default_rng(0).random(5)
-    assert np.concatenate(one).tolist() == np.concatenate(plan(own, label, 3)).tolist()
-    for other in (plan(own, label, 4), plan(replace(own, seed=1), label, 3)):
+    assert np.concatenate(one).tolist() == np.concatenate(epoch_batches(own, label, 3)).tolist()
+    for other in (epoch_batches(own, label, 4), epoch_batches(replace(own, seed=1), label, 3)):
         assert np.concatenate(one).tolist() != np.concatenate(other).tolist()
 
 
 def test_a_plan_needs_images() -> None:
     with pytest.raises(InputError, match="at least two images"):
-        plan(Recipe(instances=0), np.array([0, -1]), 0)
+        epoch_batches(Recipe(instances=0), np.array([0, -1]), 0)
 
 
 def test_a_plan_may_be_of_triplets() -> None:
     own, label = Recipe(batch=16, instances=0, negatives="cluster"), np.repeat([-1, 0, 1, 2], 6)
     group = np.arange(len(label)) % 2
-    batches = plan(own, label, 3, group)
+    batches = epoch_batches(own, label, 3, group)
     assert [len(b) for b in batches] == [15, 15, 15, 9]  # 16 images hold five triplets; 18 anchors
-    assert np.concatenate(batches).tolist() == np.concatenate(plan(own, label, 3, group)).tolist()
-    assert np.concatenate(batches).tolist() != np.concatenate(plan(own, label, 4, group)).tolist()
+    assert np.concatenate(batches).tolist() == np.concatenate(epoch_batches(own, label, 3, group)).tolist()
+    assert np.concatenate(batches).tolist() != np.concatenate(epoch_batches(own, label, 4, group)).tolist()
     for batch in batches:
         anchor, _, negative = group[batch].reshape(3, -1)
         assert (anchor == negative).all()
@@ -260,7 +260,7 @@ def test_the_backbone_may_learn_at_a_share_of_the_rate() -> None:
 @pytest.mark.parametrize("changes", [{"rotate": 10.0, "erase": 1.0}, {"flip": False, "pad": 0}], ids=str)
 def test_augment_is_deterministic_and_can_be_none(changes: dict[str, Any]) -> None:
     batch, own = coloured_people(2, 2).batch(np.arange(4)), replace(Recipe(), **changes)
-    one, two = (train.augment(batch, own, torch.Generator().manual_seed(1))["image"] for _ in range(2))
+    one, two = (train.distort(batch, own, torch.Generator().manual_seed(1))["image"] for _ in range(2))
     assert torch.equal(one, two) and torch.isfinite(one).all()
     assert torch.equal(one, train.standardise(batch["image"])) == (not own.flip)
 
@@ -272,11 +272,11 @@ def test_part_maps_move_with_their_images() -> None:
     image = (parts == 7)[:, None].expand(-1, 3, -1, -1) * torch.tensor(
         255, dtype=torch.uint8
     )  # white where the part is
-    moved = train.augment({"image": image, "parts": parts}, own, torch.Generator().manual_seed(0))
+    moved = train.distort({"image": image, "parts": parts}, own, torch.Generator().manual_seed(0))
     assert set(moved["parts"].unique().tolist()) == {0, 7}  # no numbers between them
     white = (unstandardise(moved["image"]) > 0.6).all(1)  # the erased places are as grey as the mean, 0.4 to 0.49
     assert ((moved["parts"] == 7) == white).float().mean() > 0.98 and white.any()
-    alone = train.augment({"image": image}, own, torch.Generator().manual_seed(0))
+    alone = train.distort({"image": image}, own, torch.Generator().manual_seed(0))
     assert torch.equal(alone["image"], moved["image"]) and "parts" not in alone
 
 

@@ -16,13 +16,15 @@ from torch.nn import functional as F
 
 from reidkit import train
 from reidkit.attributes import Task
-from reidkit.data import Targets, class_counts, jitter, mix, recolour, standardise, triplet_batches
+from reidkit.augment import jitter, mix, recolour
+from reidkit.data import Targets, class_counts, standardise
 from reidkit.errors import InputError
 from reidkit.features import answer, describe
 from reidkit.losses import KINDS, task_losses
 from reidkit.metrics import attribute_scores
 from reidkit.recipes import options_of, recipe
 from reidkit.runs import Run, load_or_fit, load_run
+from reidkit.samplers import triplet_batches
 from reidkit.synthetic import PARTS
 from reidkit.systems.two_stage import Output, TwoStage, striped
 from reidkit.train import fit, new_network

@@ -23,9 +23,9 @@ from torch.nn import functional as F
 from ..backbones import Backbone
 from ..cam import class_map, contrasts, merge
 from ..data import Batch, Targets
-from ..errors import InputError
+from ..errors import InputError, choose
 from ..losses import cross_entropy, task_losses, uncertain
-from .base import Recipes, System, Variants
+from .base import Recipes, System, Variants, require, right
 
 PARTS = 6
 REGIONS = ("global", "top", "middle", "bottom")
@@ -72,8 +72,8 @@ def region_rows(height: int, regions: str) -> Tensor:
 
 def attended(tasks: list[str]) -> list[int]:
     """Which tasks have their maps merged: the six of the paper or what stands in for them; all, where none is there."""
-    found = [next((name for name in names if name in tasks), None) for names in ATTENDED]
-    return [tasks.index(name) for name in found if name is not None] or list(range(len(tasks)))
+    there = [next((name for name in names if name in tasks), None) for names in ATTENDED]
+    return [tasks.index(name) for name in there if name is not None] or list(range(len(tasks)))
 
 
 def peak_regions(x: Tensor, parts: int = PARTS, steps: int = 20) -> Tensor:
@@ -169,14 +169,11 @@ class AANet(System):
         channels: int = 256  # V
 
         def __post_init__(self) -> None:
-            if self.regions not in ROWS:
-                raise InputError(f"regions {self.regions!r} is not known: choose one of {', '.join(ROWS)}.")
-            if not self.uncertainty_rate > 0:
-                raise InputError(f"uncertainty_rate is {self.uncertainty_rate}: give a number above 0.")
+            choose(self.regions, ROWS, "regions")
+            require(self, "a number above 0", "uncertainty_rate")
+            require(self, "at least 1", "channels")
             if self.attention and not self.attribute:
                 raise InputError("attention reads the maps of the attributes: give attribute=true or attention=false.")
-            if self.channels < 1:
-                raise InputError(f"channels is {self.channels}: give at least 1.")
 
     options: Options
 
@@ -205,11 +202,9 @@ class AANet(System):
         """Weight of each task's classifier, T of (classes, V)."""
         return [layer.get_parameter("weight") for layer in self.answers] if self.tasks else []
 
-    def evidence(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The map (B, V, H, W) behind the attributes, and the rows of weights that read it, T of (classes, V)."""
-        if not self.tasks:
-            return super().evidence(images)
-        return self.reduce(self.backbone(images)), self.classifiers()
+    def attribute_map(self, images: Tensor) -> Tensor:
+        """The map (B, V, H, W) behind the attributes."""
+        return self.reduce(self.backbone(images))
 
     def forward(self, images: Tensor) -> Output:
         x = self.backbone(images)  # (B, Z, H, W)
@@ -218,26 +213,24 @@ class AANet(System):
                 f"the map has {x.shape[2]} rows, fewer than the {PARTS} parts: give height at least "
                 f"{PARTS * self.backbone.stride}, or last_stride=1."
             )
-        vector, logits = self.whole(x.mean((2, 3)))
-        vectors, people = [vector], {"global": [logits]}
+        heads = {"global": [self.whole(x.mean((2, 3)))]}  # vector and logits of each identity head
         if len(self.parts):
             pooled = pool_regions(x, peak_regions(x)).unbind(1)
-            each = [head(part) for head, part in zip(self.parts, pooled, strict=True)]
-            vectors += [vector for vector, _ in each]
-            people["part"] = [logits for _, logits in each]
+            heads["part"] = [head(part) for head, part in zip(self.parts, pooled, strict=True)]
+        vectors = [vector for each in heads.values() for vector, _ in each]
         answers: list[Tensor] = []
         attention = None
         if self.tasks:
             features = self.reduce(x)  # (B, V, H, W)
-            rows = region_rows(features.shape[2], self.options.regions)
-            regions = [features[:, :, own].mean((2, 3)) for own in rows.to(features.device)]
+            rows = region_rows(features.shape[2], self.options.regions).to(features.device)
+            regions = [features[:, :, inside].mean((2, 3)) for inside in rows]
             vectors += regions
             answers = [layer(regions[r]) for layer, r in zip(self.answers, self.regions, strict=True)]
         if self.attention is not None:
             attention = self.merged(features, answers)
-            vector, logits = self.attention((x * attention[:, None].to(x.dtype)).mean((2, 3)))
-            vectors.append(vector)
-            people["attention"] = [logits]
+            heads["attention"] = [self.attention((x * attention[:, None].to(x.dtype)).mean((2, 3)))]
+            vectors.append(heads["attention"][0][0])
+        people = {name: [logits for _, logits in each] for name, each in heads.items()}
         return Output(vectors, people, answers, attention, self.log_variance)
 
     def merged(self, features: Tensor, answers: list[Tensor]) -> Tensor:
@@ -274,16 +267,14 @@ class AANet(System):
 
     def objective(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """A loss each for the global head, the parts (a mean), the attributes (a mean over tasks) and the attention."""
-        options = self.options
-
-        def identity(name: str) -> Tensor:
-            return torch.stack([cross_entropy(logits, batch["label"]).mean() for logits in output.people[name]]).mean()
-
-        losses = {name: identity(name) for name in output.people}
+        losses = {
+            name: torch.stack([cross_entropy(logits, batch["label"]).mean() for logits in heads]).mean()
+            for name, heads in output.people.items()
+        }
         if output.answers:
             losses["attribute"] = task_losses(output.answers, batch["attributes"]).mean()
         losses = {name: losses[name] for name in TASKS if name in losses}
-        if options.uncertainty and output.log_variance is not None:
+        if self.options.uncertainty and output.log_variance is not None:
             weighted = uncertain(torch.stack(list(losses.values())), output.log_variance)
             losses = dict(zip(losses, weighted.unbind(), strict=True))
             if "attribute" in losses:  # a batch without a single label says nothing of sigma, which it would draw to 0
@@ -294,10 +285,9 @@ class AANet(System):
     def watch(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Identity accuracy of the global head, accuracy of the attributes, and sigma of each task."""
         values = {"accuracy": (output.people["global"][0].argmax(1) == batch["label"]).float().mean()}
-        known = batch["attributes"] >= 0
-        if output.answers and known.any():
+        if output.answers:
             answers = torch.stack([logits.argmax(1) for logits in output.answers], 1)  # (B, T)
-            values["answers"] = (answers == batch["attributes"])[known].float().mean()
+            values |= right("answers", answers, batch["attributes"])
         if output.log_variance is not None:
             used = [name for name in TASKS if name in output.people or (name == "attribute" and output.answers)]
             sigma = torch.exp(output.log_variance / 2)

@@ -18,9 +18,10 @@ A system is a subclass of `System`, in this folder or in a file of your own. It 
     run = load_or_fit(recipe(Mine, "quick", epochs=5), images, system=Mine)
 """
 
+# ruff: noqa: ARG002, ARG004  # the defaults do nothing, so they read none of their arguments
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -34,6 +35,42 @@ from ..errors import InputError
 
 Recipes = Mapping[str, Mapping[str, Any]]  # by profile: values of fields of `Recipe` and of the system's own options
 Variants = Mapping[str, Recipes]  # by row of a table: the same changes, by profile or for "all"
+
+RULES: dict[str, Callable[[float], bool]] = {
+    "0 or more": lambda value: value >= 0,
+    "a number above 0": lambda value: value > 0,
+    "at least 1": lambda value: value >= 1,
+    "a number from 0 to 1": lambda value: 0 <= value <= 1,
+    "a share from 0 to below 1": lambda value: 0 <= value < 1,
+}
+
+
+def require(options: Any, rule: str, *names: str) -> None:
+    """Refuse options outside their range: `require(self, "0 or more", "alpha", "hidden")`.
+
+    Args:
+        options: an `Options`.
+        rule: one of RULES, which is also what the message asks for.
+        names: of the options it holds for.
+    Raises:
+        InputError: a value that breaks the rule, or is not a number.
+    """
+    for name in names:
+        value = getattr(options, name)
+        if not RULES[rule](value):
+            raise InputError(f"{name} is {value}: give {rule}.")
+
+
+def right(name: str, answers: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Share of the known labels that are answered right, under a name, to note; nothing where none is known.
+
+    Args:
+        name: what it is called in the history.
+        answers: (B, T) classes, or yes and no.
+        labels: (B, T), -1 for missing.
+    """
+    known = labels >= 0
+    return {name: (answers == labels)[known].float().mean()} if known.any() else {}
 
 
 @dataclass(frozen=True)
@@ -81,13 +118,11 @@ class System(nn.Module):
     @staticmethod
     def learns_attributes(options: Any) -> bool:
         """Whether a training needs the attributes of its people; the network then has an `answer`."""
-        del options
         return False
 
     @staticmethod
     def needs_parts(options: Any) -> bool:
         """Whether a training reads the part maps of its images."""
-        del options
         return False
 
     @staticmethod
@@ -100,7 +135,6 @@ class System(nn.Module):
             options: an `Options`.
             generator: the source of every random number.
         """
-        del tasks, options, generator
         return batch
 
     # --- learning ---
@@ -116,7 +150,6 @@ class System(nn.Module):
 
     def watch(self, output: Any, batch: Batch) -> dict[str, Tensor]:
         """What to note beside the losses, each one number; not every batch must give all of it."""
-        del output, batch
         return {}
 
     def rates(self) -> dict[str, float]:
@@ -144,7 +177,6 @@ class System(nn.Module):
 
     def answer(self, images: Tensor) -> list[Tensor]:
         """Images (B, 3, H, W) to the logits (B, classes) of every task; none for a system without attributes."""
-        del images
         return []
 
     def identify(self, images: Tensor) -> Tensor:
@@ -157,26 +189,30 @@ class System(nn.Module):
         """Rows that read the attributes from the mean of a map, T of (classes, V); none where no map is read so."""
         return []
 
+    def attribute_map(self, images: Tensor) -> Tensor:
+        """The map (B, V, h, w) whose mean `classifiers` read, of images (B, 3, H, W)."""
+        raise NotImplementedError(f"{type(self).__name__} has classifiers and no attribute_map")
+
     def evidence(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The map (B, V, h, w) behind the attributes of images (B, 3, H, W), and its `classifiers`.
+        """The `attribute_map` (B, V, h, w) of images (B, 3, H, W), and its `classifiers`.
 
         Raises:
             InputError: a system without `classifiers`.
         """
-        del images
-        raise InputError(
-            f"{self.name} has no linear classifier of attributes behind a mean of a map, so no class activation map: "
-            "use a method such as 'gradcam'."
-        )
+        rows = self.classifiers()
+        if not rows:
+            raise InputError(
+                f"{self.name} has no linear classifier of attributes behind a mean of a map, so no class activation "
+                "map: use a method such as 'gradcam'."
+            )
+        return self.attribute_map(images), rows
 
     def reads(self, height: int) -> Tensor | None:
         """The rows of a map of this height that each task's map is drawn in, (T, height) bool; None: all of them."""
-        del height
         return None
 
     def attention_map(self, images: Tensor) -> Tensor | None:
         """The system's own attention on images (B, 3, H, W), (B, h, w) from 0 to 1; None where it has none."""
-        del images
         return None
 
     def last_layers(self, of: str) -> list[nn.Module]:
@@ -185,5 +221,4 @@ class System(nn.Module):
         Args:
             of: "attributes" or "identity".
         """
-        del of
         return list(self.backbone.stages.values())[-1:]

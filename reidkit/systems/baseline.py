@@ -8,6 +8,8 @@ that paper's ablation, each with one trick more than the one before; "tricks" ha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import or_
 from typing import Any, ClassVar
 
 import torch
@@ -17,7 +19,7 @@ from ..backbones import Backbone
 from ..data import Batch, Targets
 from ..errors import InputError
 from ..losses import batch_hard_triplet, compact, cross_entropy, hardest_pairs
-from .base import Recipes, System, Variants
+from .base import Recipes, System, Variants, require
 
 
 @dataclass
@@ -44,16 +46,6 @@ TRICKS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def _rows() -> dict[str, dict[str, dict[str, Any]]]:
-    """The rows of TRICKS as variants, each with all that stands above it."""
-    rows: dict[str, dict[str, dict[str, Any]]] = {}
-    above: dict[str, Any] = {}
-    for name, trick in TRICKS.items():
-        above = above | trick
-        rows[name] = {"all": above}
-    return rows
-
-
 class Baseline(System):
     """Backbone, global average pooling, neck, linear classifier over the training people."""
 
@@ -72,8 +64,7 @@ class Baseline(System):
         pull: float = 0.5  # how far a centre moves towards the codes of its person in a step
 
         def __post_init__(self) -> None:
-            if not 0 <= self.smoothing < 1:
-                raise InputError(f"smoothing is {self.smoothing}: give a share from 0 to below 1.")
+            require(self, "a share from 0 to below 1", "smoothing")
             if not self.centre >= 0 or not 0 < self.pull <= 1:
                 raise InputError(f"centre is {self.centre} and pull {self.pull}: give 0 or more, and above 0 up to 1.")
             if not (self.identity or self.triplet):
@@ -148,31 +139,16 @@ class Baseline(System):
     RECIPES: ClassVar[Recipes] = {
         "smoke": {"epochs": 2, "height": 64, "width": 32, "batch": 32, "instances": 4, "metric": "cosine"},
         "quick": {
-            "epochs": 10,
-            "height": 128,
-            "width": 64,
-            "batch": 64,
-            "instances": 4,
-            "lr": 1e-3,
-            "metric": "cosine",
+            "epochs": 10, "height": 128, "width": 64, "batch": 64, "instances": 4, "lr": 1e-3, "metric": "cosine",
         },
         # Luo et al. 2019, section 2.1 and 3.1: warm-up over 10 epochs of 120, x 0.1 after 40 and 70
         "paper": {
-            "backbone": "resnet50",
-            "pretrained": "torchvision",
-            "height": 256,
-            "width": 128,
-            "epochs": 120,
-            "batch": 64,
-            "instances": 4,
-            "lr": 3.5e-4,
-            "weight_decay": 5e-4,
-            "schedule": "step",
-            "milestones": (1 / 3, 7 / 12),
-            "warmup": 1 / 12,
-            "erase": 0.5,
-            "pad": 10,
-            "metric": "cosine",
+            "backbone": "resnet50", "pretrained": "torchvision", "height": 256, "width": 128, "epochs": 120,
+            "batch": 64, "instances": 4, "lr": 3.5e-4, "weight_decay": 5e-4, "schedule": "step",
+            "milestones": (1 / 3, 7 / 12), "warmup": 1 / 12, "erase": 0.5, "pad": 10, "metric": "cosine",
         },
+    }  # fmt: skip
+    # each row of TRICKS with all that stands above it
+    VARIANTS: ClassVar[Variants] = {
+        name: {"all": row} for name, row in zip(TRICKS, accumulate(TRICKS.values(), or_), strict=True)
     }
-    VARIANTS: ClassVar[Variants] = _rows()

@@ -14,15 +14,7 @@ from torch import Tensor, nn
 
 from ..backbones import Backbone
 from ..data import Batch, Targets, standardise, unstandardise
-from ..errors import InputError
-from .base import Recipes, System
-
-
-@dataclass
-class Output:
-    """What a forward pass gives."""
-
-    embedding: Tensor  # (B, D)
+from .base import Recipes, System, require
 
 
 def hsv(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -52,9 +44,7 @@ class Histogram(System):
         sigma: float = 0.12  # of the Gaussian weight about the middle line, as a share of the width
 
         def __post_init__(self) -> None:
-            for name, value in vars(self).items():
-                if not value > 0:
-                    raise InputError(f"{name} is {value}: give a number above 0.")
+            require(self, "a number above 0", *vars(self))
 
     options: Options
 
@@ -62,31 +52,31 @@ class Histogram(System):
         del backbone, targets  # nothing is learnt, so there is no map either
         super().__init__(Backbone("none", nn.ModuleDict(), channels=3, stride=1), Targets(0), options)
 
-    def forward(self, images: Tensor) -> Output:
-        return Output(self.describe(images))
+    def forward(self, images: Tensor) -> Tensor:
+        return self.describe(images)
 
     def describe(self, images: Tensor) -> Tensor:
         """Standardised images (B, 3, H, W) to (B, stripes * hues * saturations * values), rows of unit length."""
-        o = self.options
+        options = self.options
         pixels = (unstandardise(images.float()) * 255).round() / 255  # a grey has no hue, not that of its rounding
         h, s, v = hsv(pixels)
-        bins = [(h, o.hues), (s, o.saturations), (v, o.values)]
+        bins = [(h, options.hues), (s, options.saturations), (v, options.values)]
         cell = torch.zeros_like(h, dtype=torch.long)
         for share, n in bins:
             cell = cell * n + (share * n).long().clamp(0, n - 1)
-        n_cells = o.hues * o.saturations * o.values
-        rows = torch.arange(h.shape[1], device=h.device) * o.stripes // h.shape[1]  # (H,) stripe of every row
+        n_cells = options.hues * options.saturations * options.values
+        rows = torch.arange(h.shape[1], device=h.device) * options.stripes // h.shape[1]  # (H,) stripe of every row
         cell = cell + rows[:, None] * n_cells
-        counts = torch.zeros(len(h), o.stripes * n_cells, device=h.device)
+        counts = torch.zeros(len(h), options.stripes * n_cells, device=h.device)
         across = (torch.arange(h.shape[2], device=h.device) + 0.5) / h.shape[2] - 0.5  # (W,)
-        weight = torch.exp(-((across / o.sigma) ** 2) / 2).expand_as(h)
+        weight = torch.exp(-((across / options.sigma) ** 2) / 2).expand_as(h)
         counts.scatter_add_(1, cell.flatten(1), weight.flatten(1))
         return (counts / counts.sum(1, keepdim=True)).sqrt()
 
-    def objective(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+    def objective(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Nothing to learn: one loss of 0."""
         del batch
-        return {"none": output.embedding.sum() * 0}
+        return {"none": output.sum() * 0}
 
     RECIPES: ClassVar[Recipes] = {name: {"epochs": 0} for name in ("smoke", "quick", "paper")}
 

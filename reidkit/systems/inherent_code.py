@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from ..backbones import Backbone
 from ..data import Batch, ImageSet, Targets, standardise
-from ..errors import InputError
+from ..errors import InputError, choose
 from ..losses import REDUCTIONS, at_least_float32, batch_hard_triplet, compact, cross_entropy, scatter
-from .base import Recipes, System, Variants
+from .base import Recipes, System, Variants, require
 
 
 @dataclass
@@ -32,6 +32,9 @@ class Output:
     embedding: Tensor  # (B, D) the code, which is also what is ranked
     logits: Tensor  # (B, C)
     centres: Tensor  # (C, D) of the store, without a gradient
+
+
+TRIPLET = {"identity": 0.0, "beta": 0.0, "gamma": 0.0, "triplet": 1.0, "instances": 4}  # the paper's baselines
 
 
 class InherentCode(System):
@@ -48,18 +51,13 @@ class InherentCode(System):
         gamma: float = 1e-6  # weight of the scatter loss, which is subtracted
         triplet: float = 0.0  # weight of a batch-hard triplet loss: the paper's baselines
         margin: float = 0.3  # of the triplet loss, in units of the distance
-        reduction: str = (
-            "sum"  # of the compact and the scatter loss over the batch: "sum", as equations 2 and 3, or "mean"
-        )
+        # of the compact and the scatter loss over the batch: "sum", as equations 2 and 3, or "mean"
+        reduction: str = "sum"
         exact: bool = False  # centres from scratch before every step, as the paper has it, instead of the running store
 
         def __post_init__(self) -> None:
-            weights = {name: getattr(self, name) for name in ("identity", "beta", "gamma", "triplet")}
-            for name, value in weights.items():
-                if not value >= 0:
-                    raise InputError(f"{name} is {value}: give 0 or more.")
-            if self.reduction not in REDUCTIONS:
-                raise InputError(f"reduction {self.reduction!r} is not known: choose one of {', '.join(REDUCTIONS)}.")
+            require(self, "0 or more", "identity", "beta", "gamma", "triplet")
+            choose(self.reduction, REDUCTIONS, "reduction")
             if not (self.identity or self.beta or self.triplet):
                 raise InputError("identity, beta and triplet are all 0: give at least one loss a weight.")
 
@@ -153,8 +151,7 @@ class InherentCode(System):
             "accuracy": (output.logits.argmax(1) == batch["label"]).float().mean(),
         }
         if output.centres.any():
-            own = output.centres[batch["label"].clamp(min=0)]
-            values["to_centre"] = (code - own).norm(dim=1).mean()
+            values["to_centre"] = (code - output.centres[batch["label"].clamp(min=0)]).norm(dim=1).mean()
         return values
 
     RECIPES: ClassVar[Recipes] = {
@@ -175,10 +172,8 @@ class InherentCode(System):
         "set1": {"all": {"beta": 0.0, "gamma": 0.0}},
         "set2": {"all": {"gamma": 0.0}},
         "set3": {"all": {}},
-        "triplet18": {"all": {"identity": 0.0, "beta": 0.0, "gamma": 0.0, "triplet": 1.0, "instances": 4}},
-        "triplet50": {
-            "all": {"identity": 0.0, "beta": 0.0, "gamma": 0.0, "triplet": 1.0, "instances": 4, "backbone": "resnet50"}
-        },
+        "triplet18": {"all": TRIPLET},
+        "triplet50": {"all": {**TRIPLET, "backbone": "resnet50"}},
     }
     CLAIMS = (
         "set1 < set2 < set3 in rank-1 and mAP",

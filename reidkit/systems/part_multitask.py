@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..backbones import RESNETS, Backbone, open_last_stage
+from ..backbones import RESNETS, Backbone, open_last_stage, through
 from ..data import Batch, Targets, binary_columns, binary_labels, class_logits
-from ..errors import InputError
+from ..errors import InputError, choose
 from ..losses import REDUCTIONS, batch_hard_triplet, cross_entropy, hardest_pairs, sigmoid_cross_entropy
-from .base import Recipes, System, Variants
+from .base import Recipes, System, Variants, require, right
 
 LOWER = ("down", "clothes", "downcolor", "shoes", "boots")  # Table 1; everything else is of the upper half
 LOWER_PETA = ("lowerBody", "footwear", "leg")  # how PETA's names of the same begin
@@ -66,15 +66,11 @@ class PartMultitask(System):
         descriptor: str = "six"
 
         def __post_init__(self) -> None:
-            weights = {name: getattr(self, name) for name in ("identity", "attributes", "triplet")}
-            for name, value in weights.items():
-                if not value >= 0:
-                    raise InputError(f"{name} is {value}: give 0 or more.")
-            if not any(weights.values()):
+            require(self, "0 or more", "identity", "attributes", "triplet")
+            if not (self.identity or self.attributes or self.triplet):
                 raise InputError("identity, attributes and triplet are all 0: give at least one loss a weight.")
-            for name, known in {"reduction": REDUCTIONS, "descriptor": DESCRIPTORS}.items():
-                if getattr(self, name) not in known:
-                    raise InputError(f"{name} {getattr(self, name)!r} is not known: choose one of {', '.join(known)}.")
+            choose(self.reduction, REDUCTIONS, "reduction")
+            choose(self.descriptor, DESCRIPTORS, "descriptor")
             if self.descriptor == "verification" and not self.triplet:
                 raise InputError("descriptor 'verification' reads the features of the triplets: give triplet a weight.")
             if not self.margin > 0 or self.dimensions < 1:
@@ -87,18 +83,18 @@ class PartMultitask(System):
     def __init__(self, backbone: Backbone, targets: Targets, options: Options) -> None:
         super().__init__(backbone, targets, options)
         if not {"layer3", "layer4"} <= set(backbone.stages):
-            known = ", ".join(RESNETS)
-            raise InputError(f"{backbone.name} has no layer3 to part its branches in: choose one of {known}.")
+            names = ", ".join(RESNETS)
+            raise InputError(f"{backbone.name} has no layer3 to part its branches in: choose one of {names}.")
         self.part = deepcopy(nn.Sequential(*self.late))
         open_last_stage(self.part[-1])
         self.register_buffer("columns", binary_columns(self.asked), persistent=False)
         lower = torch.tensor([is_lower(self.tasks[t]) for t in self.columns[:, 0].tolist()], dtype=torch.bool)
-        for name, own in {"global": torch.ones_like(lower), "upper": ~lower, "lower": lower}.items():
-            self.register_buffer(f"{name}_columns", own.nonzero()[:, 0], persistent=False)
+        for place, inside in {"global": torch.ones_like(lower), "upper": ~lower, "lower": lower}.items():
+            self.register_buffer(f"{place}_columns", inside.nonzero()[:, 0], persistent=False)
         people, d = targets.people if options.identity else 0, options.dimensions
         places = [name.removesuffix("_im") for name in SIX if name.endswith("_im")]
         self.people = nn.ModuleDict({place: nn.Linear(d, people) for place in places if people})
-        sizes = {name: len(own) for name, own in self.groups.items()}
+        sizes = {place: len(columns) for place, columns in self.groups.items()}
         self.answers = nn.ModuleDict({place: nn.Linear(d, a) for place, a in sizes.items() if a})
         read = {f"{place}_im" for place in [*self.people, *self.answers]}
         if options.triplet:
@@ -122,16 +118,9 @@ class PartMultitask(System):
 
     def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, 3, H, W) to the maps (B, Z, h, w) of both branches, the second not down-sampled."""
-        x = images
-        for name, stage in self.backbone.stages.items():
-            if name == "layer3":
-                break
-            x = stage(x)
-        x = next(self.backbone.stages["layer3"].children())(x)
-        whole = x
-        for block in self.late:
-            whole = block(whole)
-        return whole, self.part(x)
+        *early, layer3, _ = self.backbone.stages.values()
+        x = through([*early, next(layer3.children())], images)
+        return through(self.late, x), self.part(x)
 
     def six(self, images: Tensor) -> dict[str, Tensor]:
         """Images (B, 3, H, W) to the features (B, D) by name."""
@@ -177,27 +166,20 @@ class PartMultitask(System):
 
     def objective(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Named losses, weighted: sums over the features that share a task, means over images, of triplets as asked."""
-        options = self.options
-        losses = {}
+        options, label = self.options, batch["label"]
         over = Tensor.sum if options.reduction == "sum" else Tensor.mean
-        if options.identity:
-            entropy = [cross_entropy(logits, batch["label"]).mean() for logits in output.people.values()]
-            losses["identity"] = options.identity * torch.stack(entropy).sum()
-        if options.attributes:
-            target = binary_labels(batch["attributes"], output.columns)  # (B, A)
-            own = [
-                sigmoid_cross_entropy(logits, target[:, output.groups[name]]).mean()
-                for name, logits in output.answers.items()
-            ]
-            losses["attributes"] = options.attributes * torch.stack(own).sum()
-        if options.triplet:
-            apart = [
-                over(batch_hard_triplet(feature, batch["label"], margin=options.margin))
-                for name, feature in output.features.items()
-                if name.endswith("_vm")
-            ]
-            losses["triplet"] = options.triplet * torch.stack(apart).sum()
-        return losses
+        columns = {place: output.columns[chosen] for place, chosen in output.groups.items()}
+        vm = [feature for name, feature in output.features.items() if name.endswith("_vm")]
+        losses = {
+            "identity": [cross_entropy(logits, label).mean() for logits in output.people.values()],
+            "attributes": [
+                sigmoid_cross_entropy(logits, binary_labels(batch["attributes"], columns[place])).mean()
+                for place, logits in output.answers.items()
+            ],
+            "triplet": [over(batch_hard_triplet(feature, label, margin=options.margin)) for feature in vm],
+        }
+        weights = {"identity": options.identity, "attributes": options.attributes, "triplet": options.triplet}
+        return {name: weights[name] * torch.stack(each).sum() for name, each in losses.items() if weights[name]}
 
     @torch.no_grad()
     def watch(self, output: Output, batch: Batch) -> dict[str, Tensor]:
@@ -211,10 +193,7 @@ class PartMultitask(System):
         if output.people:
             values["accuracy"] = (output.people["global"].argmax(1) == batch["label"]).float().mean()
         if output.answers:
-            target = binary_labels(batch["attributes"], output.columns)
-            known = target >= 0
-            if known.any():
-                values["answers"] = ((output.answers["global"] > 0) == target.bool())[known].float().mean()
+            values |= right("answers", output.answers["global"] > 0, binary_labels(batch["attributes"], output.columns))
         return values
 
     RECIPES: ClassVar[Recipes] = {

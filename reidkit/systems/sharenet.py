@@ -17,18 +17,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..backbones import Backbone
+from ..backbones import Backbone, through
 from ..data import Batch, ImageSet, Targets, binary_columns, binary_labels, class_logits
-from ..errors import InputError
-from ..losses import (
-    MINING,
-    REDUCTIONS,
-    batch_triplets,
-    count_triplets,
-    pairwise_distance,
-    sigmoid_cross_entropy,
-)
-from .base import Recipes, System, Variants
+from ..errors import InputError, choose
+from ..losses import MINING, REDUCTIONS, batch_triplets, count_triplets, pairwise_distance, sigmoid_cross_entropy
+from .base import Recipes, System, Variants, require, right
 
 
 @dataclass
@@ -74,23 +67,18 @@ class Sharenet(System):
         # for `random_epochs`, "hard4" from then on (Wang and Gupta 2015)
         mining: str = "hard"
         random_epochs: int = 10  # of "curriculum"
-        reduction: str = (
-            "mean"  # over triplets and over images: each its mean, or "sum", in whose ratio the paper has them
-        )
+        # over triplets and over images: each its mean, or "sum", in whose ratio the paper has them
+        reduction: str = "mean"
         margin: float = 0.5  # of the triplet loss, a cosine distance
         hidden: int = 0  # width of a layer with batch norm before the embedding, 0 for none (paper: 1024 on a ResNet)
         dimensions: int = 128  # of the embedding; 0: as many as training people
 
         def __post_init__(self) -> None:
-            for name, known in {"mining": (*MINING, "curriculum"), "reduction": REDUCTIONS}.items():
-                if getattr(self, name) not in known:
-                    raise InputError(f"{name} {getattr(self, name)!r} is not known: choose one of {', '.join(known)}.")
-            if self.random_epochs < 0:
-                raise InputError(f"random_epochs is {self.random_epochs}: give 0 or more.")
+            choose(self.mining, (*MINING, "curriculum"), "mining")
+            choose(self.reduction, REDUCTIONS, "reduction")
+            require(self, "0 or more", "random_epochs", "hidden", "dimensions")
             if not self.alpha >= 0 or not self.margin > 0:
                 raise InputError(f"alpha is {self.alpha}, margin {self.margin}: give alpha 0 or more, margin above 0.")
-            if self.hidden < 0 or self.dimensions < 0:
-                raise InputError(f"hidden is {self.hidden}, dimensions {self.dimensions}: give 0 or more.")
 
     options: Options
 
@@ -99,8 +87,8 @@ class Sharenet(System):
         self.top = nn.ModuleDict(backbone.top)  # AlexNet's fc6 and fc7
         layers = list(backbone.stages) + list(self.top)
         if options.share not in layers:
-            known = ", ".join(layers)
-            raise InputError(f"{backbone.name} has no layer {options.share!r} to share: choose one of {known}.")
+            names = ", ".join(layers)
+            raise InputError(f"{backbone.name} has no layer {options.share!r} to share: choose one of {names}.")
         cut = layers.index(options.share) + 1
         self.shared, self.apart = layers[:cut], layers[cut:]
         width = 4096 if self.top else backbone.channels
@@ -111,7 +99,8 @@ class Sharenet(System):
         self.columns: Tensor
         self.register_buffer("columns", binary_columns(self.asked), persistent=False)
         a = len(self.columns)
-        self.branch = nn.ModuleDict({name: deepcopy(self.layer(name)) for name in self.apart if a})
+        branch = dict(zip(self.apart, deepcopy(self.layers(self.apart)), strict=True)) if a else {}
+        self.branch = nn.ModuleDict(branch)
         self.attributes = nn.Sequential(Flat(), nn.Linear(width, a)) if a else None
         self.epoch: Tensor | None  # the one that runs, from 1; kept with the weights, so that a resumed training knows
         self.register_buffer("epoch", torch.zeros((), dtype=torch.long) if options.mining == "curriculum" else None)
@@ -129,30 +118,23 @@ class Sharenet(System):
             return self.options.mining
         return "random4" if int(self.epoch) <= self.options.random_epochs else "hard4"
 
-    def layer(self, name: str) -> nn.Module:
-        """A layer of the trunk or of the embedding's branch."""
-        return self.top[name] if name in self.top else self.backbone.stages[name]
+    def layers(self, names: list[str]) -> list[nn.Module]:
+        """Layers of the trunk or of the embedding's branch."""
+        return [self.top[name] if name in self.top else self.backbone.stages[name] for name in names]
 
     def trunk(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to what both tasks read."""
-        x = images
-        for name in self.shared:
-            x = self.layer(name)(x)
-        return x
+        return through(self.layers(self.shared), images)
 
     def embedding(self, x: Tensor) -> Tensor:
         """From the trunk to the embedding, (B, D)."""
-        for name in self.apart:
-            x = self.layer(name)(x)
-        return self.embed(x)
+        return self.embed(through(self.layers(self.apart), x))
 
     def yes(self, x: Tensor) -> Tensor:
         """From the trunk to the logits of the binary view, (B, A)."""
         if self.attributes is None:
             return x.new_zeros(len(x), 0)
-        for stage in self.branch.values():
-            x = stage(x)
-        return self.attributes(x)
+        return self.attributes(through(self.branch.values(), x))
 
     def forward(self, images: Tensor) -> Output:
         x = self.trunk(images)
@@ -172,15 +154,9 @@ class Sharenet(System):
             return []
         return [rows.T for rows in class_logits(self.attributes.get_parameter("1.weight").T, self.asked)]
 
-    def evidence(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The map (B, Z, H, W) behind the attributes, and the rows of weights that read it, T of (classes, Z)."""
-        weights = self.classifiers()
-        if not weights:
-            return super().evidence(images)
-        x = self.trunk(images)
-        for stage in self.branch.values():
-            x = stage(x)
-        return x, weights
+    def attribute_map(self, images: Tensor) -> Tensor:
+        """The map (B, Z, H, W) behind the attributes."""
+        return through(self.branch.values(), self.trunk(images))
 
     def last_layers(self, of: str) -> list[nn.Module]:
         """The layer whose map decides, the attributes' own where there is one."""
@@ -198,28 +174,27 @@ class Sharenet(System):
         With `reduction` "mean" each is a mean, over anchors and over images. With "sum" both are the paper's sums,
         divided by the number of triplets: that leaves their ratio, and a rate means the same whatever the mining.
         """
-        options = self.options
+        options, label = self.options, batch["label"]
         mining = output.mining or options.mining
         apart = batch_triplets(
-            output.embedding, batch["label"], margin=options.margin, mining=mining, reduction=options.reduction
+            output.embedding, label, margin=options.margin, mining=mining, reduction=options.reduction
         )
-        known = None
-        if options.alpha:
-            known = sigmoid_cross_entropy(output.logits, binary_labels(batch["attributes"], output.columns))
         if options.reduction == "mean":
-            return {"triplet": apart.mean()} | ({} if known is None else {"attributes": options.alpha * known.mean()})
-        n = count_triplets(batch["label"], mining).clamp(min=1)
-        return {"triplet": apart.sum() / n} | ({} if known is None else {"attributes": options.alpha * known.sum() / n})
+            over, n = Tensor.mean, torch.ones((), device=label.device)
+        else:
+            over, n = Tensor.sum, count_triplets(label, mining).clamp(min=1)
+        losses = {"triplet": over(apart) / n}
+        if options.alpha:
+            answered = sigmoid_cross_entropy(output.logits, binary_labels(batch["attributes"], output.columns))
+            losses["attributes"] = options.alpha * over(answered) / n
+        return losses
 
     @torch.no_grad()
     def watch(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Mean cosine distance of the batch's pairs (0: everybody has become one point), accuracy of the columns."""
         values = {"distance": pairwise_distance(output.embedding, distance="cosine").mean()}
         if len(output.columns):
-            target = binary_labels(batch["attributes"], output.columns)
-            known = target >= 0
-            if known.any():
-                values["accuracy"] = ((output.logits > 0) == target.bool())[known].float().mean()
+            values |= right("accuracy", output.logits > 0, binary_labels(batch["attributes"], output.columns))
         return values
 
     # From random weights the nearest strangers draw everybody into one point within an epoch (the mean distance falls

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..attributes import THINGS, Task, spans
+from ..augment import jitter, layered, mix, parted, paste, recolour
 from ..backbones import Backbone
-from ..data import Batch, Targets, jitter, layered, mix, parted, paste, recolour
-from ..errors import InputError
+from ..data import Batch, Targets
+from ..errors import InputError, choose
 from ..losses import KINDS, adjust, class_weights, part_presence, task_losses, triplet
 from ..synthetic import PARTS
-from .base import Recipes, System, Variants
+from .base import Recipes, System, Variants, require, right
 
 STAGES = ("attributes", "identity")
 LOSSES = (*KINDS, "adjusted")  # the paper's four, and cross-entropy on logits adjusted by the classes' frequency
@@ -51,9 +52,8 @@ class TwoStage(System):
         loss: str = "cross_entropy"  # of the first stage: one of LOSSES
         gamma: float = 2.0  # of the focal losses
         tau: float = 1.0  # strength of the adjusted loss
-        balance: bool = (
-            True  # class weights over the number of classes that occur; else inverse frequencies, as the paper
-        )
+        # class weights over the number of classes that occur; else inverse frequencies, as the paper
+        balance: bool = True
         dropout: float = 0.5  # before each task's classifier
         bands: int = 1  # stripes across the body, from head to foot, that the first stage pools each by itself
         jitter: float = 0.0  # of each channel's light in training, as a share
@@ -65,16 +65,11 @@ class TwoStage(System):
         margin: float = 1.0  # of the triplet loss, a squared distance
 
         def __post_init__(self) -> None:
-            for name, known in {"stage": STAGES, "loss": LOSSES}.items():
-                if getattr(self, name) not in known:
-                    raise InputError(f"{name} {getattr(self, name)!r} is not known: choose one of {', '.join(known)}.")
-            if not 0 <= self.dropout < 1:
-                raise InputError(f"dropout is {self.dropout}: give a share from 0 to below 1.")
-            if self.bands < 1:
-                raise InputError(f"bands is {self.bands}: give at least 1.")
-            for name in ("jitter", "recolour", "mix", "paste"):
-                if not 0 <= getattr(self, name) <= 1:
-                    raise InputError(f"{name} is {getattr(self, name)}: give a number from 0 to 1.")
+            choose(self.stage, STAGES, "stage")
+            choose(self.loss, LOSSES, "loss")
+            require(self, "a share from 0 to below 1", "dropout")
+            require(self, "at least 1", "bands")
+            require(self, "a number from 0 to 1", "jitter", "recolour", "mix", "paste")
             if self.stage == "identity" and (self.recolour or self.mix or self.paste or self.parts or self.bands > 1):
                 raise InputError(
                     "recolour, mix, paste, parts and bands are of the attribute stage: leave them out of the "
@@ -127,11 +122,9 @@ class TwoStage(System):
         """Rows of each task's classifier, T of (classes, bands Z); none in the second stage."""
         return [head.get_parameter("1.weight") for head in self.heads] if self.tasks else []
 
-    def evidence(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The map (B, bands Z, H, W) behind the attributes, and the rows that read it, T of (classes, bands Z)."""
-        if not self.tasks:
-            return super().evidence(images)
-        return striped(self.backbone(images), self.options.bands), self.classifiers()
+    def attribute_map(self, images: Tensor) -> Tensor:
+        """The map (B, bands Z, H, W) behind the attributes."""
+        return striped(self.backbone(images), self.options.bands)
 
     @staticmethod
     def learns_attributes(options: Options) -> bool:
@@ -169,17 +162,9 @@ class TwoStage(System):
             return {"triplet": triplet(anchor, positive, negative, margin=options.margin).mean()}
         logits, kind = list(output.logits.values()), options.loss
         if kind == "adjusted":
-            logits, kind = (
-                [adjust(x, w, options.tau) for x, w in zip(logits, output.weights, strict=True)],
-                "cross_entropy",
-            )
-        losses = task_losses(
-            logits,
-            batch["attributes"],
-            kind=kind,
-            weights=output.weights,
-            gamma=options.gamma,
-        )
+            logits = [adjust(x, w, options.tau) for x, w in zip(logits, output.weights, strict=True)]
+            kind = "cross_entropy"
+        losses = task_losses(logits, batch["attributes"], kind=kind, weights=output.weights, gamma=options.gamma)
         named = dict(zip(output.logits, losses, strict=True))
         if output.places is not None and "parts" in batch:  # people held out have none
             named["parts"] = options.parts * part_presence(output.places, batch["parts"]).mean()
@@ -193,10 +178,7 @@ class TwoStage(System):
             near, far = ((anchor - other).square().sum(1) for other in (positive, negative))
             return {"positive": near.mean(), "negative": far.mean(), "wrong": (near > far).float().mean()}
         answers = torch.stack([logits.argmax(1) for logits in output.logits.values()], 1)  # (B, T)
-        known = batch["attributes"] >= 0
-        if not known.any():
-            return {}
-        return {"accuracy": (answers == batch["attributes"])[known].float().mean()}
+        return right("accuracy", answers, batch["attributes"])
 
     RECIPES: ClassVar[Recipes] = {
         "smoke": {
