@@ -51,16 +51,22 @@ class Plane:
         draw = torch.Generator().manual_seed(0)
         self.classifier = torch.nn.Parameter(0.4 * torch.randn(int(label.max()) + 1, 2, generator=draw))  # (P, 2)
         self.path = [self.points.detach().clone()]
-        self.sizes = [self._size()]
+        self.sizes = [self._sizes()]
         self.way = ("", 0.0)
 
-    def centres(self) -> Tensor:
-        """Mean of each person's points, (P, 2), without a gradient."""
-        return torch.stack([self.points[self.label == p].mean(0) for p in self.label.unique()]).detach()
+    def balls(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Where each person is: centres (P, 2), radii of the balls (P,), distance of points to their own centre (N,).
+
+        A centre is the mean of a person's points; the ball around it is that of `losses.half_gaps`.
+        """
+        points = self.points.detach()
+        centres = torch.stack([points[self.label == person].mean(0) for person in self.label.unique()])
+        return centres, losses.half_gaps(centres), (points - centres[self.label]).norm(dim=1)
 
     def terms(self, triplet: str) -> dict[str, Tensor]:
         """Mean of each loss over the points; `triplet` is one of `TRIPLETS`."""
-        x, label, centres = self.points, self.label, self.centres()
+        x, label = self.points, self.label
+        centres, *_ = self.balls()
         each = {
             "softmax": losses.cross_entropy(x @ self.classifier.T, label),
             "compact": losses.compact(x, label, centres),
@@ -97,19 +103,17 @@ class Plane:
                 "rate, or with less weight on the loss that pushes, scatter, which has no bottom."
             )
         self.path.append(self.points.detach().clone())
-        self.sizes.append(self._size())
+        self.sizes.append(self._sizes())
 
-    def _size(self) -> tuple[float, float, float]:
+    def _sizes(self) -> tuple[float, float, float]:
         """Mean length of the points, mean distance to their own centre, mean radius of the balls (`SIZES`)."""
-        points, centres = self.points.detach(), self.centres()
-        own = (points - centres[self.label]).norm(dim=1)
-        return float(points.norm(dim=1).mean()), float(own.mean()), float(losses.half_gaps(centres).mean())
+        _, radius, distance = self.balls()
+        return float(self.points.detach().norm(dim=1).mean()), float(distance.mean()), float(radius.mean())
 
     def inside(self) -> float:
-        """Share of the points that lie inside the ball around their own centre, `losses.half_gaps`, in percent."""
-        centres = self.centres()
-        own = (self.points.detach() - centres[self.label]).norm(dim=1)
-        return 100 * float((own <= losses.half_gaps(centres)[self.label]).float().mean())
+        """Share of the points that lie inside the ball around their own centre, in percent."""
+        _, radius, distance = self.balls()
+        return 100 * float((distance <= radius[self.label]).float().mean())
 
     def rank1(self) -> float:
         """Share of the points whose nearest other point is of the same person, in percent."""
@@ -148,45 +152,38 @@ class Playground(App):
                 f"the labels are {n.tolist()[:9]}: number two to {len(plots.PALETTE)} people, from 0 and without a gap."
             )
         self._start = points, label
+        wide = {"width": "300px", "words": "100px"}
+
+        def slider(name: str, most: float, step: float, digits: int = 1, value: float = 0.0) -> ipw.FloatSlider:
+            shape = {"min": 0, "max": most, "step": step, "readout_format": f".{digits}f"}
+            return control(ipw.FloatSlider, name, value=value, **shape, **wide)
+
         self.weights = {
-            "softmax": self._slider("softmax", 2, 0.1, value=1),
-            "compact": self._slider("compact", 2, 0.1),
-            "scatter": self._slider("scatter (minus)", 0.1, 0.005, ".3f"),
-            "triplet": self._slider("triplet", 2, 0.1),
+            "softmax": slider("softmax", 2, 0.1, value=1),
+            "compact": slider("compact", 2, 0.1),
+            "scatter": slider("scatter (minus)", 0.1, 0.005, digits=3),
+            "triplet": slider("triplet", 2, 0.1),
         }
-        self.triplet = self._control(ipw.Dropdown, "triplets", options=list(TRIPLETS))
-        self.optimiser = self._control(ipw.Dropdown, "optimiser", options=list(OPTIMISERS))
-        self.rate = self._control(ipw.SelectionSlider, "learning rate", options=RATES, value=0.02)
-        self.one, self.many, self.again = (
-            ipw.Button(description=text) for text in ("1 step", "50 steps", "Start again")
-        )
+        self.triplet = control(ipw.Dropdown, "triplets", options=list(TRIPLETS), **wide)
+        self.optimiser = control(ipw.Dropdown, "optimiser", options=list(OPTIMISERS), **wide)
+        self.rate = control(ipw.SelectionSlider, "learning rate", options=RATES, value=0.02, **wide)
+        self.one = self.button("1 step", lambda: self.move(1))
+        self.many = self.button("50 steps", lambda: self.move(50))
+        self.again = self.button("Start again", self._begin)
         self.picture, self.numbers = ipw.HTML(), ipw.HTML()
         steering = [*self.weights.values(), self.triplet, self.optimiser, self.rate]
         buttons = row(self.one, self.many, self.again, self.save)
-        beside = ipw.VBox([*steering, buttons, self.numbers], layout={"width": "306px"})
-        self.show(self.status, self.message, row(self.picture, beside))
-        self.on(steering, lambda _: self.refresh())
-        self.one.on_click(lambda _: self._react(lambda _: self.move(1), None))
-        self.many.on_click(lambda _: self._react(lambda _: self.move(50), None))
-        self.again.on_click(lambda _: self._react(self._begin, None))
-        self._begin(None)
-
-    def _control(self, kind: type, description: str, **given: object) -> ipw.Widget:
-        made = control(kind, description, "300px", **given)
-        made.style.description_width = "100px"
-        return made
-
-    def _slider(self, name: str, most: float, step: float, form: str = ".1f", value: float = 0.0) -> ipw.Widget:
-        return self._control(
-            ipw.FloatSlider, name, min=0, max=most, step=step, value=value, readout_format=form, continuous_update=True
-        )
+        side = ipw.VBox([*steering, buttons, self.numbers], layout={"width": "306px"})
+        self.show(self.status, self.message, row(self.picture, side))
+        self.on(steering, self.refresh)
+        self._begin()
 
     @property
     def given(self) -> tuple[dict[str, float], str]:
         """Weight of each loss, and the form of the triplet loss."""
         return {name: each.value for name, each in self.weights.items()}, self.triplet.value
 
-    def _begin(self, _: object) -> None:
+    def _begin(self) -> None:
         self.plane = Plane(*self._start)
         self.refresh()
 
@@ -209,29 +206,27 @@ class Playground(App):
     def refresh(self) -> None:
         """Show where the points are, and where they are pulled now."""
         plane, (weights, triplet) = self.plane, self.given
-        points, centres = plane.points.detach(), plane.centres()
+        centres, radius, _ = plane.balls()
         self.tell(
             f"Step {len(plane.path) - 1} · rank-1 {plane.rank1():.0f} % · inside their ball {plane.inside():.0f} % · "
             f"mean length {plane.sizes[-1][0]:.2f}"
         )
-        drawn = view.plane(
-            points.numpy(),
+        chart = view.points_chart(
+            plane.path[-1].numpy(),
             plane.label.numpy(),
             centres.numpy(),
-            losses.half_gaps(centres).numpy(),
+            radius.numpy(),
             pull=plane.pull(weights, triplet).numpy(),
             trail=torch.stack(plane.path[-100::3]).numpy(),
             rays=plane.classifier.detach().numpy() if weights["softmax"] else None,
         )
-        now = plane.terms(triplet)
+        self.picture.value = view.block(f'{chart}<div class="reidkit-legend">{LEGEND}</div>')
         rows = [
             (name, f"{SIGN[name] * weights[name]:+g} ×" if weights[name] else "", f"{loss.item():.3f}")
-            for name, loss in now.items()
+            for name, loss in plane.terms(triplet).items()
         ]
         rows.append(("minimised", "", f"{plane.total(weights, triplet).item():.3f}"))
-        table = view.table(rows, ("mean loss", "", "now"))
-        self.picture.value = f'<div class="reidkit">{drawn}<div class="reidkit-legend">{LEGEND}</div></div>'
-        self.numbers.value = f'<div class="reidkit">{table}{self._grown()}</div>'
+        self.numbers.value = view.block(view.table(rows, ("mean loss", "", "now")) + self._grown())
 
     def _grown(self) -> str:
         """Sizes on the way here, as a chart; a line a size, all on one scale; nothing before there is a way."""
@@ -246,9 +241,9 @@ class Playground(App):
         """The points with their balls, and how large everything has become on the way there."""
         plots.use_style()
         figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))
-        plane, centres = self.plane, self.plane.centres()
-        radius = losses.half_gaps(centres).numpy()
-        plots.plane(plane.path[-1].numpy(), plane.label.numpy(), centres.numpy(), radius, left)
+        plane = self.plane
+        centres, radius, _ = plane.balls()
+        plots.plane(plane.path[-1].numpy(), plane.label.numpy(), centres.numpy(), radius.numpy(), left)
         weights = [f"{SIGN[name] * weight:+g} {name}" for name, weight in self.given[0].items() if weight]
         left.set_title(f"step {len(plane.path) - 1}: {' '.join(weights) or 'nothing pulls'}")
         for values, (name, colour) in zip(np.array(plane.sizes).T, SIZES.items(), strict=True):
