@@ -809,7 +809,7 @@ def test_equal_points_are_no_division_by_nothing() -> None:
 
 @pytest.mark.parametrize(("value", "axis"), [(0.9, 1), (1.0, 1), (1.01, 1.5), (6, 7), (8, 10), (11, 15), (0.02, 0.02)])
 def test_axes_end_at_round_numbers(value: float, axis: float) -> None:
-    assert view._round(value) == pytest.approx(axis)
+    assert loss_playground._round(value) == pytest.approx(axis)
 
 
 # --- a page -----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import ipywidgets as ipw
@@ -78,11 +79,9 @@ class AttentionBrowser(App):
             for task, p, score in zip(self.tasks, odds, scores, strict=True)
         ]
         heats = [*maps]
-        try:
+        with suppress(InputError):  # of attributes that are not linear in a map there is nothing to merge
             heats.append(attention.merged_map(network, pixels)[0])
             self.captions.append("all, merged\n")
-        except InputError:  # no attributes that are linear in a map: there is nothing to merge
-            pass
         picture = view.picture_or_cross(shown.path)
         self.pictures = [picture, *(view.overlaid(picture, heat.numpy()) for heat in heats)]
         first, *others = map(view.data_uri, self.pictures)
@@ -100,19 +99,16 @@ class AttentionBrowser(App):
     def _maps(self, pixels: Tensor) -> Tensor:
         """Where the network sees each attribute, (T, H, W)."""
         network, method = self.run.network, self.method.value
-        if method != "cam":
-            maps = [attention.attribute_maps(network, pixels, task.name, method) for task in self.tasks]
-            return torch.cat(maps).cpu()
-        maps = attention.class_maps(network, pixels)  # all attributes in one product
-        maps = attention.normalise(maps, attention.read_by(network, maps)).float()
-        return interpolate(maps, pixels.shape[-2:], mode="bilinear", align_corners=False)[0].cpu()
+        if method == "cam":  # all attributes in one product
+            maps = attention.class_maps(network, pixels)
+            maps = attention.normalise(maps, attention.read_by(network, maps)).float()
+            return interpolate(maps, pixels.shape[-2:], mode="bilinear", align_corners=False)[0].cpu()
+        return torch.cat([attention.attribute_maps(network, pixels, task.name, method) for task in self.tasks]).cpu()
 
     def _scores(self, maps: Tensor) -> list[str]:
         """How much of each map lies on the body part that shows the attribute; nothing where there is no part map."""
-        shown = self.images.iloc[[self.image.value - 1]].copy()
-        shown.attrs = self.images.attrs
         try:
-            parts = attention.part_masks(shown, *maps.shape[1:])
+            parts = attention.part_masks(self.images.iloc[[self.image.value - 1]], *maps.shape[1:])
         except InputError:
             return [""] * len(maps)
         parts_of = [PART_OF.get(task.name) for task in self.tasks]

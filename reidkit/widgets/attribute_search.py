@@ -83,12 +83,10 @@ class AttributeSearch(App):
         fits = self._fits(self.answers)
         captions = [view.captions(fits[i], f"{self.chance[i]:.2f}", table.iloc[i]) for i in self.order]
         self.titles = ["\n".join(lines) for lines in captions]
-        self.grid.value = view.cells(
-            [
-                view.cell(view.thumbnail(str(table["path"].iloc[i])), lines, kind=view.FRAMES[fits[i]])
-                for i, lines in zip(self.order, captions, strict=True)
-            ]
-        )
+        parts = []
+        for i, path, lines in zip(self.order, table["path"].iloc[self.order], captions, strict=True):
+            parts.append(view.cell(view.thumbnail(path), lines, kind=view.FRAMES[fits[i]]))
+        self.grid.value = view.cells(parts)
         words = ", ".join(f"{name} {answer}" for name, answer in asked.items())
         truth = ""
         if self.attributes is not None:
@@ -97,14 +95,15 @@ class AttributeSearch(App):
             truth += f" · of the first {len(self.order)} shown {sum(fits[i] is True for i in self.order)} do"
         self.tell(f"{words}: {100 * self.chance.mean():.1f} % of {len(table):,} images fit by the network{truth}")
 
-    def _fits(self, answers: Answers) -> list[bool | None]:
-        """Whether each image (N) really shows what is asked for; None: nobody annotated it."""
+    def _fits(self, answers: Answers) -> np.ndarray:
+        """Whether each image really shows what is asked for, (N,) True or False; None: nobody annotated it."""
         if self.attributes is None:
-            return [None] * len(answers.table)
-        truth = self.attributes.only([task.name for task in answers.tasks]).of(answers.table["pid"])  # (N, T)
-        asked = description(self.asked, answers.tasks)
-        truth, wanted = truth[:, list(asked)], list(asked.values())
-        return [None if (row < 0).any() else bool((row == wanted).all()) for row in truth]
+            return np.full(len(answers.table), None)
+        asked, names = description(self.asked, answers.tasks), [task.name for task in answers.tasks]
+        truth = self.attributes.only(names).of(answers.table["pid"])[:, list(asked)]
+        fits = (truth == list(asked.values())).all(1).astype(object)
+        fits[(truth < 0).any(1)] = None
+        return fits
 
     def figure(self) -> Figure:
         """The first ten images.

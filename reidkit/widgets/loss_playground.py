@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import ipywidgets as ipw
 import matplotlib.pyplot as plt
@@ -30,9 +31,10 @@ RATES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 SIGN = {"softmax": 1, "compact": 1, "scatter": -1, "triplet": 1}  # scatter is subtracted, losses.scatter
 SIZES = {"length": plots.BLACK, "to own centre": plots.BLUE, "ball radius": plots.ORANGE}
 LEGEND = (
-    "Colour and mark: a person · ring and cross: its ball and centre · black: the pull now · thin: the way here · "
-    "dashed: directions of the classifier"
+    '<div class="reidkit-legend">Colour and mark: a person · ring and cross: its ball and centre · black: the pull now '
+    "· thin: the way here · dashed: directions of the classifier</div>"
 )
+MARKS = Path(__file__).with_name("marks.txt").read_text().splitlines()  # SVG of plots.MARKS, from -1 to 1
 FAR = 1e6  # units of the plane; beyond, nothing can be drawn or learnt any more
 
 
@@ -67,13 +69,12 @@ class Plane:
         """Mean of each loss over the points; `triplet` is one of `TRIPLETS`."""
         x, label = self.points, self.label
         centres, *_ = self.balls()
-        each = {
-            "softmax": losses.cross_entropy(x @ self.classifier.T, label),
-            "compact": losses.compact(x, label, centres),
-            "scatter": losses.scatter(x, label, centres),
-            "triplet": TRIPLETS[triplet](x, label),
+        return {
+            "softmax": losses.cross_entropy(x @ self.classifier.T, label).mean(),
+            "compact": losses.compact(x, label, centres).mean(),
+            "scatter": losses.scatter(x, label, centres).mean(),
+            "triplet": TRIPLETS[triplet](x, label).mean(),
         }
-        return {name: loss.mean() for name, loss in each.items()}
 
     def total(self, weights: dict[str, float], triplet: str) -> Tensor:
         """What is minimised: the weighted sum, with scatter subtracted."""
@@ -96,8 +97,7 @@ class Plane:
         self.total(weights, triplet).backward()
         self._update.step()
         if not self.points.detach().abs().max() < FAR:  # NaN is not smaller either
-            with torch.no_grad():
-                self.points.copy_(self.path[-1])
+            self.points.data.copy_(self.path[-1])
             raise InputError(
                 f"step {len(self.path)} throws the points farther than {FAR:,.0f}: start again with a smaller learning "
                 "rate, or with less weight on the loss that pushes, scatter, which has no bottom."
@@ -128,6 +128,52 @@ def four_people(seed: int = 0) -> tuple[Tensor, Tensor]:
     return 0.8 * home[label] + 0.7 * torch.randn(32, 2, generator=torch.Generator().manual_seed(seed)), label
 
 
+def points_chart(plane: Plane, weights: dict[str, float], triplet: str, side: int = 400) -> str:
+    """Draw a plane in SVG: a colour and a mark each person, centres and balls, ways and arrows.
+
+    Args:
+        plane: the points.
+        weights: of the losses that pull; without softmax the directions of the classifier are not drawn.
+        triplet: one of `TRIPLETS`.
+        side: pixels. The longest arrow is a tenth of it.
+    """
+    points, (centres, radius, _) = plane.path[-1].numpy(), plane.balls()
+    reach = _round(1.12 * max(float(np.abs(points).max()), 1e-6))
+    middle, scale = side / 2, side / 2 / reach
+
+    def at(place: Any) -> str:
+        return f"{middle + scale * place[0]:.1f},{middle - scale * place[1]:.1f}"
+
+    parts = [f'<path d="M0,{middle}H{side}M{middle},0V{side}" stroke="currentColor" stroke-opacity="0.2"/>']
+    for share, anchor in ((-1, "start"), (-0.5, "middle"), (0.5, "middle"), (1, "end")):
+        place = f'x="{middle * (1 + share):.0f}" y="{middle + 13:.0f}"'
+        parts.append(f'<text {place} text-anchor="{anchor}">{share * reach:g}</text>')
+    for centre, r in zip(centres.numpy(), radius.numpy(), strict=True):
+        parts.append(
+            f'<g transform="translate({at(centre)})" fill="none" stroke="currentColor"><path d="M-6,0h12M0-6v12"/>'
+            f'<circle r="{scale * r:.1f}" opacity="0.35"/></g>'
+        )
+    rays = plane.classifier.detach().numpy() if weights["softmax"] else ()
+    for colour, ray in zip(plots.PALETTE, rays, strict=False):
+        line = f"M{at((0, 0))}L{at(2 * reach * ray / max(float(np.linalg.norm(ray)), 1e-12))}"
+        parts.append(f'<path d="{line}" stroke="{colour}" stroke-dasharray="6 5" stroke-width="1.5" opacity="0.7"/>')
+    pull = plane.pull(weights, triplet).numpy()
+    arrows = pull / max(float(np.linalg.norm(pull, axis=1).max()), 1e-12) * 0.2 * reach
+    trail = torch.stack([*plane.path[-100::3], plane.path[-1]], 1).numpy()  # (N, S, 2)
+    for person, point, way, arrow in zip(plane.label.tolist(), points, trail, arrows, strict=True):
+        colour, line = plots.PALETTE[person], " ".join(map(at, way))
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" opacity="0.45"/>')
+        parts.append(f'<path d="M{at(point)}L{at(point + arrow)}" stroke="currentColor" stroke-width="1.5"/>')
+        parts.append(f'<path d="{MARKS[person]}" fill="{colour}" transform="translate({at(point)}) scale(5)"/>')
+    return view.svg(parts, side, side, f' class="reidkit-points" aria-label="points of {len(centres)} people"')
+
+
+def _round(value: float) -> float:
+    """The next of 1, 1.5, 2, 3, 5, 7, 10, 15, ...: an axis that rarely changes while points move."""
+    ten = 10.0 ** np.floor(np.log10(value))
+    return float(next(step * ten for step in (1, 1.5, 2, 3, 5, 7, 10) if step * ten >= value))
+
+
 class Playground(App):
     """Losses one can weigh by hand, and points that follow: `play()` makes one."""
 
@@ -152,10 +198,10 @@ class Playground(App):
                 f"the labels are {n.tolist()[:9]}: number two to {len(plots.PALETTE)} people, from 0 and without a gap."
             )
         self._start = points, label
-        wide = {"width": "300px", "words": "100px"}
+        wide: dict[str, Any] = {"width": "300px", "words": "100px"}
 
         def slider(name: str, most: float, step: float, digits: int = 1, value: float = 0.0) -> ipw.FloatSlider:
-            shape = {"min": 0, "max": most, "step": step, "readout_format": f".{digits}f"}
+            shape: dict[str, Any] = {"min": 0, "max": most, "step": step, "readout_format": f".{digits}f"}
             return control(ipw.FloatSlider, name, value=value, **shape, **wide)
 
         self.weights = {
@@ -206,21 +252,11 @@ class Playground(App):
     def refresh(self) -> None:
         """Show where the points are, and where they are pulled now."""
         plane, (weights, triplet) = self.plane, self.given
-        centres, radius, _ = plane.balls()
         self.tell(
             f"Step {len(plane.path) - 1} · rank-1 {plane.rank1():.0f} % · inside their ball {plane.inside():.0f} % · "
             f"mean length {plane.sizes[-1][0]:.2f}"
         )
-        chart = view.points_chart(
-            plane.path[-1].numpy(),
-            plane.label.numpy(),
-            centres.numpy(),
-            radius.numpy(),
-            pull=plane.pull(weights, triplet).numpy(),
-            trail=torch.stack(plane.path[-100::3]).numpy(),
-            rays=plane.classifier.detach().numpy() if weights["softmax"] else None,
-        )
-        self.picture.value = view.block(f'{chart}<div class="reidkit-legend">{LEGEND}</div>')
+        self.picture.value = view.block(points_chart(plane, weights, triplet) + LEGEND)
         rows = [
             (name, f"{SIGN[name] * weights[name]:+g} ×" if weights[name] else "", f"{loss.item():.3f}")
             for name, loss in plane.terms(triplet).items()

@@ -25,7 +25,6 @@ from ..attention import attribute_maps, merged_map, pair_maps
 from ..errors import InputError
 from ..features import Features, answers_of, describe
 from ..metrics import average_precision, evaluate, evaluate_distance
-from ..plots import BLUE, ORANGE
 from ..search import rerank
 from ..train import Run
 from . import view
@@ -101,9 +100,7 @@ class Search:
     on the gallery alone is computed once a metric.
     """
 
-    def __init__(
-        self, query: Features, gallery: Features, *, run: Run | None = None, reader: Run | None = None
-    ) -> None:
+    def __init__(self, query: Features, gallery: Features, run: Run | None = None, reader: Run | None = None) -> None:
         """Nothing is computed yet.
 
         Args:
@@ -114,18 +111,12 @@ class Search:
         """
         reader = reader or run
         self.query, self.gallery, self.run = query, gallery, run
-        self.reader = reader if reader is not None and reader.network.tasks else None
-        self.tasks = self.reader.tasks if self.reader else ()
+        self._reader = reader if reader is not None and reader.network.tasks else None
+        self.tasks = self._reader.tasks if self._reader else ()
         self._labels = ranking.labels_of(query, gallery)
         self._fill = cache(self._fill_of)  # by metric
         self._reranked = lru_cache(1)(self._rerank)  # of all queries or of one guest: the last that was asked for
         self._heat: dict[tuple[str, str], np.ndarray] = {}
-
-    @property
-    def has_cameras(self) -> bool:
-        """Whether it is known which camera took what."""
-        cameras = self._labels["query_camids"], self._labels["gallery_camids"]
-        return all(len(camids) and (camids >= 0).any() for camids in cameras)
 
     # queries
 
@@ -141,7 +132,10 @@ class Search:
         """
         if self.run is None:
             raise InputError("without a run nothing can describe a picture of your own: start with browse(run).")
-        features = describe(self.run.network, image_set([path], self.run), self.run.recipe)
+        try:
+            features = describe(self.run.network, image_set([path], self.run), self.run.recipe)
+        except InputError as error:
+            raise InputError(f"{name} is no picture that can be read: upload a JPEG, PNG or BMP.") from error
         return Query(path, features.descriptor, name=name)
 
     def labels(self, places: Sequence[int] | np.ndarray) -> dict[str, Any]:
@@ -227,28 +221,33 @@ class Search:
 
     def answers(self, paths: Sequence[str]) -> np.ndarray:
         """What the network says about some images, (N, T) classes."""
-        return answers_of(self._asked_reader, nameless(paths)).classes
+        return answers_of(self.reader, nameless(paths)).classes
 
     @cached_property
     def gallery_answers(self) -> np.ndarray:
         """What the network says about every gallery image, (G, T) classes."""
-        return answers_of(self._asked_reader, self.gallery.table, keep=True).classes
+        return answers_of(self.reader, self.gallery.table, keep=True).classes
 
     @property
-    def _asked_reader(self) -> Run:
-        if self.reader is None:
+    def reader(self) -> Run:
+        """The run that answers attributes.
+
+        Raises:
+            InputError: there is none.
+        """
+        if self._reader is None:
             raise InputError(
                 "this run answers no attributes, so there is neither a filter nor an overlay: give the run of a system "
                 "that learns them as reader=..."
             )
-        return self.reader
+        return self._reader
 
     def heat(self, paths: Sequence[str], task: str) -> list[np.ndarray]:
         """Where the network sees an attribute, or all of them merged, in each image: maps (H, W) from 0 to 1, kept."""
-        network = self._asked_reader.network
+        network = self.reader.network
         new = [path for path in dict.fromkeys(paths) if (path, task) not in self._heat]
         if new:
-            pixels = pixels_of(new, self._asked_reader)
+            pixels = pixels_of(new, self.reader)
             method = "cam" if network.classifiers() else "gradcam"
             maps = merged_map(network, pixels) if task == MERGED else attribute_maps(network, pixels, task, method)
             if len(self._heat) > view.KEPT:
@@ -292,14 +291,13 @@ class Browser(App):
             figures: folder of saved views.
         """
         super().__init__(figures)
-        self.search = Search(query, gallery, run=run, reader=reader)
+        self.search = Search(query, gallery, run, reader)
         self.result: Result | None = None
         self._listed = np.arange(len(query))  # rows of the query table in the order of the slider
         self._guest: Query | None = None
         self._uploads = tempfile.TemporaryDirectory(prefix="reidkit")
         self._make_controls()
         self._arrange()
-        self._listen()
         self.attempt(self._redistance)
 
     # controls
@@ -308,7 +306,7 @@ class Browser(App):
         search, table = self.search, self.search.query.table
         n, rule = len(search.query), search.gallery.table.attrs.get("rule", "market1501")
         self._loose = "same_image" if rule == "same_image" else "none"  # without the camera rule
-        places = {"min": 1, "max": max(n, 1), "value": 1, "disabled": not n}
+        places: dict[str, Any] = {"min": 1, "max": max(n, 1), "value": 1, "disabled": not n}
         self.query = control(ipw.IntSlider, "query", "420px", readout=False, **places)
         self.jump = ipw.BoundedIntText(layout=ipw.Layout(width="80px"), **places)
         self.jump.add_class("reidkit-query-number")
@@ -323,9 +321,9 @@ class Browser(App):
         self.top = control(ipw.IntSlider, "show first", min=1, max=100, value=20)
         metrics = [search.run.recipe.metric] if search.run else []
         self.metric = control(ipw.Dropdown, "metric", options=list(dict.fromkeys([*metrics, "euclidean", "cosine"])))
+        cameras_known = all((part.table["camid"] >= 0).any() for part in (search.query, search.gallery))
         self.same_camera = ipw.Checkbox(description="leave out the query's own camera", indent=False)
-        self.same_camera.value = rule == "market1501" and search.has_cameras
-        self.same_camera.disabled = not search.has_cameras
+        self.same_camera.value, self.same_camera.disabled = rule == "market1501" and cameras_known, not cameras_known
         self.rerank = ipw.Checkbox(description="re-rank by common neighbours", indent=False, disabled=not n)
         self.k1 = control(ipw.BoundedIntText, "k1", min=1, max=200, value=20, continuous_update=False)
         self.k2 = control(ipw.BoundedIntText, "k2", min=1, max=100, value=6, continuous_update=False)
@@ -347,23 +345,20 @@ class Browser(App):
 
     def _arrange(self) -> None:
         side = ipw.VBox([self.histogram, self.threshold], layout=ipw.Layout(flex="0 0 auto", width="380px"))
-        numbers = (self.top, self.metric, self.same_camera, self.rerank, self.k1, self.k2, self.weight)
+        numbers = (self.metric, self.same_camera, self.rerank, self.k1, self.k2, self.weight)
         columns = [
             column("Queries", self.person, self.camera, self.order),
-            column("Ranking", *numbers),
+            column("Ranking", self.top, *numbers),
             column("Attributes", self.hint, self.agree, self.differ, self.overlay),
             column("Place to compare, picture", self.pick, self.save),
         ]
         first = row(self.query, self.jump, self.random, self.upload)
         parts = (self.strip, self.status, self.message, row(self.grid, side), self.pair)
         self.show(first, *parts, row(*columns))
-
-    def _listen(self) -> None:
         self.on((self.person, self.camera, self.order), self._relist)
         self.on((self.query,), self._choose_query)
         self.on((self.jump,), lambda: setattr(self.query, "value", self.jump.value))
         self.on((self.upload,), self._take_upload)
-        numbers = (self.metric, self.same_camera, self.rerank, self.k1, self.k2, self.weight)
         self.on(numbers, self._redistance)
         self.on((self.top, self.threshold, self.agree, self.differ, self.overlay), self.refresh)
         self.on((self.pick,), self._show_pair)
@@ -392,10 +387,8 @@ class Browser(App):
     def _relist(self) -> None:
         """Other queries, or another order, under the slider."""
         table = self.search.query.table
-        wanted = np.ones(len(table), bool)
-        for name, chooser in (("pid", self.person), ("camid", self.camera)):
-            if chooser.value != ANY:
-                wanted &= table[name].to_numpy() == chooser.value
+        choices = {"pid": self.person.value, "camid": self.camera.value}
+        wanted = np.all([(value == ANY) | (table[name] == value) for name, value in choices.items()], axis=0)
         order = np.arange(len(table))
         if self.order.value == "hardest first" and len(table):
             self._listed = order
@@ -422,10 +415,6 @@ class Browser(App):
         path.write_bytes(content)
         try:
             guest = self.search.guest(str(path), file["name"])
-        except InputError as error:
-            if self.search.run is None:
-                raise
-            raise InputError(f"{file['name']} is no picture that can be read: upload a JPEG, PNG or BMP.") from error
         finally:
             with self.silently():
                 self.upload.value = ()  # the same file may be chosen again
@@ -524,12 +513,10 @@ class Browser(App):
             images = self._images(paths)
         finally:
             sources = map(view.thumbnail, paths) if images is None else map(view.data_uri, images)
-            self.grid.value = view.cells(
-                [
-                    view.cell(source, lines, kind=kind, pick=("place", k) if k else None)
-                    for k, (source, (_, lines, kind)) in enumerate(zip(sources, cells, strict=True))
-                ]
-            )
+            parts = []
+            for k, (source, (_, lines, kind)) in enumerate(zip(sources, cells, strict=True)):
+                parts.append(view.cell(source, lines, kind=kind, pick=("place", k) if k else None))
+            self.grid.value = view.cells(parts)
 
     def _chart(self, result: Result) -> str:
         """Distances of this query to its matches and to others, and the threshold."""
@@ -537,7 +524,7 @@ class Browser(App):
         distance, match = (part[0, : result.n] for part in (result.ranking.distance, result.ranking.match))
         samples = {
             f"{name} ({int(which.sum()):,})": (distance[which].clip(low, high), colour)
-            for name, which, colour in (("others", ~match, ORANGE), ("same person", match, BLUE))
+            for name, which, colour in (("others", ~match, plots.ORANGE), ("same person", match, plots.BLUE))
         }
         marks = {"threshold": self.threshold.value}
         return view.chart(samples, np.linspace(low, high, 41), marks, xlabel=f"{result.ranking.metric} distance")
@@ -566,7 +553,7 @@ class Browser(App):
         who = {True: "✓ the same person, ", False: "✗ another person, ", None: ""}[result.fits(place - 1)]
         accepted = "within" if distance <= self.threshold.value else "beyond"
         text = f"<b>{who}distance {distance:.3f}</b>, {accepted} the threshold<br>"
-        if self.search.reader is None:
+        if not self.search.tasks:
             return text + "This run answers no attributes."
         answers, tasks = self.search.answers(paths), self.search.tasks
         rows = [(t.name, t.classes[a], t.classes[b]) for t, a, b in zip(tasks, *answers, strict=True) if a != b]
@@ -588,18 +575,15 @@ class Browser(App):
         paths, captions, _ = zip(*self._cells(result), strict=True)
         query, *images = self._images(paths) or map(view.picture_or_cross, paths)
         titles = ["\n".join(lines) for lines in captions[1:]]
-        known = result.question.query.place is not None
-        return plots.retrieved(
-            query, images, titles, result.ranking, self.threshold.value, title=self.summary(), known=known
-        )
+        limit, known = self.threshold.value, result.question.query.place is not None
+        return plots.retrieved(query, images, titles, result.ranking, limit, title=self.summary(), known=known)
 
     def name(self) -> str:
         """The query, and letters that change with the view."""
         assert self.result is not None
-        question = self.result.question
-        query = question.query
+        query, question = self.result.question.query, vars(self.result.question) | {"query": None}
         shown = f"own_{Path(query.path).name}" if query.place is None else f"query{query.place}"
-        state = repr((vars(question) | {"query": 0}, self.top.value, self.threshold.value, self.overlay.value))
+        state = repr((question, self.top.value, self.threshold.value, self.overlay.value))
         return f"{shown}_{hashlib.sha256(state.encode()).hexdigest()[:6]}"
 
 

@@ -15,16 +15,17 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..plots import BLACK, GREEN, ORANGE, PALETTE, VERMILION
+from ..plots import BLACK, GREEN, ORANGE, VERMILION
 
 DASHES = ("", "4 3", "1 3")
+STROKE = 'stroke="currentColor" stroke-width="2" stroke-dasharray="{}"'  # of a mark, with one of DASHES
 WIDTH, HEIGHT = 64, 128  # pixels of a thumbnail
-MARKS = Path(__file__).with_name("marks.txt").read_text().splitlines()  # of people, as plots.MARKS, from -1 to 1
 KEPT = 4096  # thumbnails in memory at most, some 4 kB each
 
 SIGNS = {True: "✓ ", False: "✗ ", None: ""}  # whether an image fits what was asked; None: nobody knows
 FRAMES = {True: "reidkit-hit", False: "reidkit-miss", None: "reidkit-plain"}  # CSS classes, as SIGNS
 
+PICK = Path(__file__).with_name("pick.js").read_text().strip()
 STYLE = f"""<style>
 .reidkit {{ --reidkit-width: {WIDTH}px; --reidkit-height: {HEIGHT}px; --reidkit-query: {BLACK}; --reidkit-hit: {GREEN};
 --reidkit-miss: {VERMILION}; --reidkit-note: {ORANGE}; }}
@@ -82,10 +83,7 @@ def cell(source: str, captions: Sequence[str], *, kind: str = "", pick: tuple[st
     if pick is None:
         return f'<span class="{kind}">{inside}</span>'
     name, value = pick
-    click = (
-        f"var f=this.closest('.reidkit-app').querySelector('.reidkit-{name} input');f.value={value};"
-        "f.dispatchEvent(new Event('change',{bubbles:true}))"
-    )
+    click = PICK.replace("NAME", name).replace("VALUE", str(value))
     return f'<button type="button" class="{kind}" onclick="{click}">{inside}</button>'
 
 
@@ -168,10 +166,7 @@ def chart(
     for values, colour in lines.values():
         points = " ".join(f"{x(edge):.1f},{y(value):.1f}" for edge, value in zip(edges, values, strict=True))
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
-    strokes = {
-        name: f'stroke="currentColor" stroke-width="2" stroke-dasharray="{dashes}"'
-        for name, dashes in zip(marks, cycle(DASHES), strict=False)
-    }
+    strokes = {name: STROKE.format(dashes) for name, dashes in zip(marks, cycle(DASHES), strict=False)}
     for name, place in marks.items():
         ends = f'x1="{x(place):.1f}" x2="{x(place):.1f}" y1="{top}" y2="{bottom:.1f}"'
         parts.append(f"<line {ends} {strokes[name]}><title>{escape(name)}</title></line>")
@@ -196,60 +191,3 @@ def svg(parts: Sequence[str], width: int, height: int, about: str = "") -> str:
     """A picture of these parts; `about` is more attributes of it."""
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     return f'<svg {size} role="img"{about}>{"".join(parts)}</svg>'
-
-
-def points_chart(
-    points: np.ndarray,
-    label: np.ndarray,
-    centres: np.ndarray,
-    radius: np.ndarray,
-    *,
-    pull: np.ndarray,
-    trail: np.ndarray,
-    rays: np.ndarray | None = None,
-    side: int = 400,
-) -> str:
-    """Draw points of people in a plane, in SVG: a colour and a mark each, centres and balls, ways and arrows.
-
-    Args:
-        points: (N, 2).
-        label: (N,) from 0, the person of each point.
-        centres: (P, 2), one a person.
-        radius: (P,) of the balls around the centres.
-        pull: (N, 2), the directions of the arrows; the longest is drawn as a tenth of the side.
-        trail: (S, N, 2), where the points were before.
-        rays: (P, 2), a direction from the origin for each person; None: not drawn.
-        side: pixels.
-    """
-    reach = _round(1.12 * max(float(np.abs(points).max()), 1e-6))
-    middle, scale = side / 2, side / 2 / reach
-
-    def at(place: np.ndarray) -> str:
-        return f"{middle + scale * place[0]:.1f},{middle - scale * place[1]:.1f}"
-
-    parts = [f'<path d="M0,{middle}H{side}M{middle},0V{side}" stroke="currentColor" stroke-opacity="0.2"/>']
-    for share, anchor in ((-1, "start"), (-0.5, "middle"), (0.5, "middle"), (1, "end")):
-        place = f'x="{middle * (1 + share):.0f}" y="{middle + 13:.0f}"'
-        parts.append(f'<text {place} text-anchor="{anchor}">{share * reach:g}</text>')
-    for centre, r in zip(centres, radius, strict=True):
-        parts.append(
-            f'<g transform="translate({at(centre)})" fill="none" stroke="currentColor"><path d="M-6,0h12M0-6v12"/>'
-            f'<circle r="{scale * r:.1f}" opacity="0.35"/></g>'
-        )
-    for colour, ray in zip(PALETTE, rays if rays is not None else (), strict=False):
-        line = f"M{at(np.zeros(2))}L{at(2 * reach * ray / max(float(np.linalg.norm(ray)), 1e-12))}"
-        parts.append(f'<path d="{line}" stroke="{colour}" stroke-dasharray="6 5" stroke-width="1.5" opacity="0.7"/>')
-    arrows = pull / max(float(np.linalg.norm(pull, axis=1).max()), 1e-12) * 0.2 * reach
-    for i, (point, person) in enumerate(zip(points, label, strict=True)):
-        colour = PALETTE[person]
-        way = " ".join(at(step[i]) for step in [*trail, points])
-        parts.append(f'<polyline points="{way}" fill="none" stroke="{colour}" opacity="0.45"/>')
-        parts.append(f'<path d="M{at(point)}L{at(point + arrows[i])}" stroke="currentColor" stroke-width="1.5"/>')
-        parts.append(f'<path d="{MARKS[person]}" fill="{colour}" transform="translate({at(point)}) scale(5)"/>')
-    return svg(parts, side, side, f' class="reidkit-points" aria-label="points of {len(centres)} people"')
-
-
-def _round(value: float) -> float:
-    """The next of 1, 1.5, 2, 3, 5, 7, 10, 15, ...: an axis that rarely changes while points move."""
-    ten = 10.0 ** np.floor(np.log10(value))
-    return float(next(step * ten for step in (1, 1.5, 2, 3, 5, 7, 10) if step * ten >= value))
