@@ -26,7 +26,7 @@ from reidkit.attributes import Attributes, Schema
 from reidkit.data import load
 from reidkit.errors import InputError
 from reidkit.features import Features, answers_of, describe
-from reidkit.ranking import Comparison, Labels, evaluate, labels_of, leave_out
+from reidkit.ranking import Comparison, Labels, leave_out
 from reidkit.recipes import recipe
 from reidkit.runs import Run
 from reidkit.search.reranking import rerank
@@ -34,8 +34,8 @@ from reidkit.systems import Histogram, TwoStage
 from reidkit.thresholds import verification
 from reidkit.thresholds.filters import filtered
 from reidkit.thresholds.verification import Pairs
-from reidkit.widgets import page, plane, retrieval, sight, view
-from reidkit.widgets.app import pixels_of
+from reidkit.widgets import attention_map, inputs, loss_playground, page, retrieval, view
+from reidkit.widgets.inputs import pixels_of
 from reidkit.widgets.retrieval import MERGED, Browser
 
 PEOPLE = fakes.dressed(9, 4)
@@ -96,8 +96,8 @@ def shown(browser: Browser) -> list[str]:
 
 def places(browser: Browser) -> list[int]:
     """Gallery rows of the list."""
-    assert browser.found is not None
-    ranking = browser.found.ranking
+    assert browser.result is not None
+    ranking = browser.result.ranking
     return ranking.order[0][ranking.keep[0]].tolist()
 
 
@@ -116,13 +116,13 @@ def test_every_query_has_the_list_and_the_ap_of_the_library(browser: Browser, me
     query, gallery = browser.search.query, browser.search.gallery
     rule = "market1501" if same_camera else "none"
     expected = Comparison.of(query, gallery, metric, rule=rule).rank()
-    scores = evaluate(query.descriptor, gallery.descriptor, **labels_of(query, gallery), metric=metric, rule=rule)
+    scores = Comparison.of(query, gallery, metric, rule).score()
     for place in range(len(query)):
         browser.query.value = place + 1
-        assert browser.found is not None
-        np.testing.assert_array_equal(browser.found.ranking.order[0], expected.order[place])
-        np.testing.assert_array_equal(browser.found.ranking.distance[0], expected.distance[place])
-        np.testing.assert_allclose(browser.found.ap, scores.per_query[place])
+        assert browser.result is not None
+        np.testing.assert_array_equal(browser.result.ranking.order[0], expected.order[place])
+        np.testing.assert_array_equal(browser.result.ranking.distance[0], expected.distance[place])
+        np.testing.assert_allclose(browser.result.ap, scores.per_query[place])
         row, ap = query.table.iloc[place], scores.per_query[place]
         text = "no match in the gallery" if np.isnan(ap) else f"AP {ap:.1f}"
         assert f"person {row.pid}, camera {row.camid} · {text}" in browser.status.value
@@ -132,15 +132,15 @@ def test_every_query_has_the_list_and_the_ap_of_the_library(browser: Browser, me
 def test_products_of_a_large_problem_are_those_of_rank(
     features: tuple[Features, Features], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reidkit.ranking.EXACT_WORK", 0)
+    monkeypatch.setattr("reidkit.distances.EXACT_WORK", 0)
     browser = Browser(*features)
     for metric in ("euclidean", "cosine"):
         browser.metric.value = metric
         expected = Comparison.of(*features, metric).rank()
         for place in range(3):
             browser.query.value = place + 1
-            assert browser.found is not None
-            np.testing.assert_allclose(browser.found.ranking.distance[0], expected.distance[place], rtol=1e-5)
+            assert browser.result is not None
+            np.testing.assert_allclose(browser.result.ranking.distance[0], expected.distance[place], rtol=1e-5)
 
 
 def test_reranking_is_that_of_all_queries(browser: Browser) -> None:
@@ -149,14 +149,14 @@ def test_reranking_is_that_of_all_queries(browser: Browser) -> None:
     before = shown(browser)
     browser.rerank.value = True
     table = rerank(query.descriptor, gallery.descriptor, 5, 2, 0.5).numpy()
-    expected = Comparison.of_distances(table, Labels(**labels_of(query, gallery))).score().per_query[3]
-    assert browser.found is not None and np.isclose(browser.found.ap, expected)
-    kept = np.sort(table[3][labels_of(query, gallery)["gallery_pids"] != -1])
-    assert browser.found.ranking.distance[0, 0] >= kept[0] and "re-ranked" in browser.status.value
+    expected = Comparison.of_distances(table, Labels.of(query, gallery)).score().per_query[3]
+    assert browser.result is not None and np.isclose(browser.result.ap, expected)
+    kept = np.sort(table[3][Labels.of(query, gallery).gallery_pids != -1])
+    assert browser.result.ranking.distance[0, 0] >= kept[0] and "re-ranked" in browser.status.value
     assert shown(browser) != before
     browser.k1.value = 3
     other = rerank(query.descriptor, gallery.descriptor, 3, 2, 0.5).numpy()
-    assert np.isclose(browser.found.ranking.distance[0, 0], other[3][browser.found.ranking.order[0, 0]])
+    assert np.isclose(browser.result.ranking.distance[0, 0], other[3][browser.result.ranking.order[0, 0]])
     browser.rerank.value = False
     assert shown(browser) == before
 
@@ -166,8 +166,8 @@ def test_hardest_first(browser: Browser) -> None:
     aps = []
     for place in range(1, len(browser.search.query) + 1):
         browser.query.value = place
-        assert browser.found is not None
-        aps.append(browser.found.ap)
+        assert browser.result is not None
+        aps.append(browser.result.ap)
     known = [ap for ap in aps if not np.isnan(ap)]
     assert known == sorted(known) and np.isnan(aps[-1]) and len(known) == len(aps) - 1
 
@@ -197,33 +197,33 @@ def test_random_draws_among_them(browser: Browser) -> None:
 
 def test_top_k_frames_and_marks(browser: Browser) -> None:
     browser.query.value, browser.top.value = 3, 5
-    assert browser.found is not None
+    assert browser.result is not None
     captions = shown(browser)
     assert len(captions) == 6 and captions[0].startswith("query")
-    hits = browser.found.ranking.match[0, :5]
+    hits = browser.result.ranking.match[0, :5]
     assert [c.startswith("✓") for c in captions[1:]] == hits.tolist()
     frames = re.findall(r'<button type="button" class="reidkit-(hit|miss)', browser.grid.value)
     assert [frame == "hit" for frame in frames] == hits.tolist()
     gallery = browser.search.gallery.table.iloc[places(browser)[:5]]
     assert [c.split(" ", 2)[2] for c in captions[1:]] == [f"{r.pid}, cam {r.camid}" for r in gallery.itertuples()]
     browser.top.value = 100  # more than there are
-    assert len(shown(browser)) == 1 + browser.found.n
+    assert len(shown(browser)) == 1 + browser.result.n
 
 
 def test_threshold_fades_and_counts(browser: Browser) -> None:
     browser.query.value = 3
-    assert browser.found is not None
-    ranking = browser.found.ranking
+    assert browser.result is not None
+    ranking = browser.result.ranking
     for share in (0.0, 0.3, 0.7, 1.0):
         low, high = browser.threshold.min, browser.threshold.max
         browser.threshold.value = low + share * (high - low)
         near = ranking.keep[0] & (ranking.distance[0] <= browser.threshold.value)
         hits = (near & ranking.match[0]).sum()
-        assert browser.grid.value.count(" far") == browser.found.n - near.sum()
+        assert browser.grid.value.count(" far") == browser.result.n - near.sum()
         precision = "–" if not near.any() else f"{100 * hits / near.sum():.0f} %"
-        expected = f"precision {precision}, recall {100 * hits / browser.found.n_match:.0f} %"
-        assert expected in browser.status.value and f"{near.sum()} of {browser.found.n} images" in browser.status.value
-    assert f"same person ({browser.found.n_match})" in browser.histogram.value
+        expected = f"precision {precision}, recall {100 * hits / browser.result.n_match:.0f} %"
+        assert expected in browser.status.value and f"{near.sum()} of {browser.result.n} images" in browser.status.value
+    assert f"same person ({browser.result.n_match})" in browser.histogram.value
 
 
 def test_threshold_starts_at_the_equal_error(browser: Browser) -> None:
@@ -247,8 +247,8 @@ def test_filters_are_those_of_the_library(browser: Browser, run: Run) -> None:
             out = (said[0][:, None] != said[1]).sum(2) > h
             expected = leave_out(plain, out)
             assert places(browser) == expected.order[place][expected.keep[place]].tolist()
-            assert browser.found is not None
-            aps.append(browser.found.ap)
+            assert browser.result is not None
+            aps.append(browser.result.ap)
         strict = filtered(comparison, answers=(said[0], said[1]), h=h).mAP
         assert np.nanmean(aps) == pytest.approx(strict)
     browser.differ.value = browser.differ.max  # no limit
@@ -275,8 +275,8 @@ def test_a_pair_is_compared(browser: Browser, run: Run) -> None:
     browser.query.value = 3
     assert browser.pair.value == ""
     browser.pick.value = 2
-    assert browser.found is not None
-    distance = browser.found.ranking.distance[0, 1]
+    assert browser.result is not None
+    distance = browser.result.ranking.distance[0, 1]
     assert f"distance {distance:.3f}" in browser.pair.value and browser.pair.value.count("<img") == 4
     row = browser.search.gallery.table.iloc[[places(browser)[1]]]
     one, two = (answers_of(run, part).classes[0] for part in (browser.search.query.table.iloc[[2]], row))
@@ -303,11 +303,11 @@ def test_a_click_sets_the_number_fields(browser: Browser) -> None:
 def test_an_upload_asks_the_whole_gallery(browser: Browser) -> None:
     path = browser.search.query.table["path"].iloc[4]
     upload(browser, Path(path).read_bytes(), "holiday.png")
-    assert browser.message.value == "" and "holiday.png" in browser.status.value and browser.found is not None
+    assert browser.message.value == "" and "holiday.png" in browser.status.value and browser.result is not None
     query, gallery = browser.search.query, browser.search.gallery
     expected = Comparison.of(query, gallery, rule="none").rank()
     assert places(browser) == expected.order[4][expected.keep[4]].tolist()
-    np.testing.assert_allclose(browser.found.ranking.distance, expected.distance[[4]], atol=1e-5)
+    np.testing.assert_allclose(browser.result.ranking.distance, expected.distance[[4]], atol=1e-5)
     assert "✓" not in browser.grid.value and "✗" not in browser.grid.value  # nobody said who it is
     for control, value in ((browser.overlay, "shirt"), (browser.differ, 0), (browser.pick, 1), (browser.rerank, True)):
         control.value = value
@@ -333,10 +333,10 @@ def test_a_guest_is_reranked_once(browser: Browser, monkeypatch: pytest.MonkeyPa
     assert calls == []
     browser.k1.value = 4
     assert calls == [len(browser.search.query), 1]  # the first for the range of the threshold
-    assert browser.found is not None
+    assert browser.result is not None
     expected = rerank(browser.asked().query.descriptor, browser.search.gallery.descriptor, 4, 6, 0.3)  # type: ignore[union-attr]
-    nearest = browser.found.ranking.order[0, 0]
-    assert browser.found.ranking.distance[0, 0] == pytest.approx(float(expected[0, nearest]))
+    nearest = browser.result.ranking.order[0, 0]
+    assert browser.result.ranking.distance[0, 0] == pytest.approx(float(expected[0, nearest]))
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"\xff\xd8\xff\xe0 half a JPEG"], ids=["empty", "html", "half"])
@@ -409,7 +409,7 @@ def test_thumbnails_are_the_images(table: pd.DataFrame) -> None:
     assert kind == "data:image/jpeg;base64"
     with Image.open(io.BytesIO(base64.b64decode(content))) as image:
         assert image.format == "JPEG" and image.size == (view.WIDTH, view.HEIGHT)
-        error = np.abs(np.asarray(image).astype(int) - view.picture(table["path"][3]).astype(int))
+        error = np.abs(np.asarray(image).astype(int) - view.picture_or_cross(table["path"][3]).astype(int))
     assert error.mean() < 6
     view.thumbnail.cache_clear()
     assert view.thumbnail(table["path"][3]) and view.thumbnail(table["path"][3])
@@ -438,7 +438,7 @@ def test_the_view_is_saved(browser: Browser) -> None:
     browser.query.value, browser.top.value, browser.overlay.value = 3, 12, "shirt"
     figure = browser.figure()
     pictures = [axes for axes in figure.axes if axes.images]
-    assert len(pictures) == 1 + min(12, browser.found.n if browser.found else 0)
+    assert len(pictures) == 1 + min(12, browser.result.n if browser.result else 0)
     assert {axes.get_title().split("\n")[0][0] for axes in pictures[1:]} <= {"✓", "✗"}
     browser.save.click()
     first = sorted(path.suffix for path in browser.figures.iterdir())
@@ -460,7 +460,7 @@ def test_steps_leave_no_widgets_behind(browser: Browser) -> None:
 
 
 def test_browse_opens_a_folder_or_a_run(table: pd.DataFrame, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reidkit.widgets.app.load_run", lambda folder: replace(run, folder=Path(folder)))
+    monkeypatch.setattr("reidkit.widgets.inputs.load_run", lambda folder: replace(run, folder=Path(folder)))
     for given in (run, run.folder, str(run.folder)):
         browser = reidkit.browse(given, images=table)
         assert len(shown(browser)) > 5 and browser.figures == run.folder.parents[1] / "figures" / run.folder.name
@@ -559,13 +559,13 @@ def test_every_attribute_has_its_map(table: pd.DataFrame, run: Run, tmp_path: Pa
 
 
 def test_maps_are_scored_on_parts(table: pd.DataFrame, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sight.PART_OF, "shirt", "upper")
+    monkeypatch.setitem(attention_map.PART_OF, "shirt", "upper")
     masks = torch.zeros(1, 32, 16, dtype=torch.uint8)
-    masks[:, 4:18, 3:13] = sight.PARTS["upper"]
-    monkeypatch.setattr(sight, "part_masks", lambda *_: masks)
+    masks[:, 4:18, 3:13] = attention_map.PARTS["upper"]
+    monkeypatch.setattr(attention_map.attention, "part_masks", lambda *_: masks)
     browser = widgets.AttentionBrowser(run, table)
     heat = attribute_maps(run.network, pixels_of([table["path"].iloc[0]], run), "shirt", "cam")
-    inside = masks == sight.PARTS["upper"]
+    inside = masks == attention_map.PARTS["upper"]
     share, top = float((heat * inside).sum() / heat.sum()), bool(inside.flatten()[heat.argmax()])
     assert f"{100 * share:.0f} % on upper\n{'✓' if top else '✗'} top there" in browser.captions[0]
     assert "no part of its own" in browser.captions[1] and "1 attributes have a visible part" in browser.status.value
@@ -587,7 +587,7 @@ def test_nothing_to_look_at(table: pd.DataFrame, run: Run, tmp_path: Path) -> No
 
 
 def test_look_shows_the_queries(table: pd.DataFrame, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sight, "images_of", lambda _: table)
+    monkeypatch.setattr(inputs, "images_of", lambda _: table)
     browser = widgets.look(run)
     assert browser.image.max == (table["split"] == "query").sum()
 
@@ -688,7 +688,7 @@ def weigh(playground: widgets.Playground, **weights: float) -> None:
 
 def test_points_follow_their_gradient() -> None:
     """Ten steps of plain descent beside the formulas of the losses, written out."""
-    points, label = plane.four_people(3)
+    points, label = loss_playground.four_people(3)
     playground = widgets.play(points, label)
     weigh(playground, compact=0.5, scatter=0.02)
     playground.optimiser.value, playground.rate.value = "gradient descent", 0.5
@@ -711,7 +711,7 @@ def test_points_follow_their_gradient() -> None:
 def test_the_pull_is_the_way_of_a_step() -> None:
     playground = widgets.play()
     weigh(playground, softmax=1.0, triplet=0.5)
-    for triplet in plane.TRIPLETS:
+    for triplet in loss_playground.TRIPLETS:
         playground.triplet.value = triplet
         playground.optimiser.value = "gradient descent"
         pull = playground.plane.pull(*playground.given)
@@ -724,7 +724,7 @@ def test_the_pull_is_the_way_of_a_step() -> None:
 def test_what_is_said_of_points() -> None:
     """Two people on a line, as in lesson 04, and the shares by a slow count."""
     points = torch.tensor([[0.0, 0], [2, 0], [3, 0], [13, 0]])
-    found = plane.Plane(points, torch.tensor([0, 0, 1, 1]))
+    found = loss_playground.Plane(points, torch.tensor([0, 0, 1, 1]))
     assert found.inside() == 50  # centres 1 and 8, both radii 3.5: the last two are 5 away
     assert found.rank1() == 50  # 2 is nearest to 3, and 3 to 2
     assert found.sizes == [(4.5, 3.0, 3.5)]
@@ -777,7 +777,7 @@ def test_points_that_nothing_holds_or_pulls() -> None:
 
 
 def test_the_playground_has_a_figure(tmp_path: Path) -> None:
-    playground = widgets.Playground(*plane.four_people(), figures=tmp_path)
+    playground = widgets.Playground(*loss_playground.four_people(), figures=tmp_path)
     playground.many.click()
     left, right = playground.figure().axes
     assert left.get_title("left") == "step 50: +1 softmax" and len(left.patches) == 4
@@ -811,7 +811,7 @@ def test_equal_points_are_no_division_by_nothing() -> None:
 
 @pytest.mark.parametrize(("value", "axis"), [(0.9, 1), (1.0, 1), (1.01, 1.5), (6, 7), (8, 10), (11, 15), (0.02, 0.02)])
 def test_axes_end_at_round_numbers(value: float, axis: float) -> None:
-    assert view._round(value) == pytest.approx(axis)
+    assert loss_playground._round(value) == pytest.approx(axis)
 
 
 # --- a page -----------------------------------------------------------------------------------------------------------

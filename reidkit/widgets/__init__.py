@@ -4,11 +4,11 @@ Each is one line, `widgets.browse(run)`, and each has a static twin, `.figure()`
 separate from what they show, so that code drives them by setting the `.value` of a control.
 """
 
-from .errors import ThresholdExplorer, explore_threshold
-from .plane import Playground, play
+from .attention_map import AttentionBrowser, look
+from .attribute_search import AttributeSearch, ask
+from .loss_playground import Playground, play
 from .retrieval import Browser, browse
-from .sight import AttentionBrowser, look
-from .words import AttributeSearch, ask
+from .threshold import ThresholdExplorer, explore_threshold
 
 __all__ = [
     "AttentionBrowser", "AttributeSearch", "Browser", "Playground", "ThresholdExplorer", "ask", "browse",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,40 +10,29 @@ from typing import Any
 import ipywidgets as ipw
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
-import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from .. import plots
-from ..data import load, standardise
 from ..errors import InputError
-from ..features import Features, features_of
-from ..runs import Run, load_run
 from . import view
 
-WRAP = {"display": "flex", "flex_flow": "row wrap", "align_items": "flex-start"}
+ANY = "any"  # the option of a dropdown that asks for nothing
 
 
-def control(kind: Any, description: str, width: str = "255px", **given: Any) -> Any:
+def control(kind: Any, description: str, width: str = "255px", words: str = "88px", **traits: Any) -> Any:
     """A control with its words in front, all of one width."""
-    return kind(description=description, layout=ipw.Layout(width=width), style={"description_width": "88px"}, **given)
+    return kind(description=description, layout=ipw.Layout(width=width), style={"description_width": words}, **traits)
 
 
 def column(title: str, *parts: ipw.Widget) -> ipw.VBox:
     """Controls under a heading."""
-    heading = ipw.HTML(f'<div class="reidkit"><b>{title}</b></div>')
+    heading = ipw.HTML(view.block(f"<b>{title}</b>"))
     return ipw.VBox([heading, *parts], layout=ipw.Layout(margin="4px 14px 4px 0", width="262px"))
-
-
-def another(now: int, n: int) -> int:
-    """One of the numbers 1 to n at random, never the present one where there are others."""
-    return (now + int(np.random.default_rng().integers(n - 1))) % n + 1 if n > 1 else 1
 
 
 def row(*parts: ipw.Widget) -> ipw.HBox:
     """Side by side, below one another where the page is narrow."""
-    return ipw.HBox(parts, layout=ipw.Layout(**WRAP))
+    return ipw.HBox(parts, layout=ipw.Layout(display="flex", flex_flow="row wrap", align_items="flex-start"))
 
 
 class App:
@@ -53,46 +41,65 @@ class App:
     def __init__(self, figures: Path | str) -> None:
         self.figures = Path(figures)
         self.status, self.message = ipw.HTML(), ipw.HTML()
-        self.save = ipw.Button(description="Save figure")
-        self.save.on_click(lambda _: self._react(lambda _: self.save_figure(), None))
+        self.save = self.button("Save figure", self.save_figure)
         self.box = ipw.VBox()
         self.box.add_class("reidkit-app")
-        self._quiet = False
+        self._silent = False
 
-    def _repr_mimebundle_(self, **given: Any) -> Any:
-        return self.box._repr_mimebundle_(**given)
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        return self.box._repr_mimebundle_(**options)
 
     def show(self, *parts: ipw.Widget) -> None:
         """Put the parts into the box, below the style they share."""
         self.box.children = [ipw.HTML(view.STYLE), *parts]
 
-    def on(self, controls: Sequence[ipw.Widget], react: Callable[[Any], object]) -> None:
-        """Call this when one of the controls changes, by a hand or by code."""
+    def on(self, controls: Sequence[ipw.Widget], act: Callable[[], object]) -> None:
+        """Do this when one of the controls changes, by a hand or by code."""
         for each in controls:
-            each.observe(lambda change: self._react(react, change), "value")
+            each.observe(lambda _: self.attempt(act), "value")
 
-    def _react(self, how: Callable[[Any], object], change: Any) -> None:
-        if not self._quiet:
-            with self.guarded():
-                how(change)
+    def button(self, description: str, act: Callable[[], object], **traits: Any) -> ipw.Button:
+        """A button that does this."""
+        made = ipw.Button(description=description, **traits)
+        made.on_click(lambda _: self.attempt(act))
+        return made
 
-    @contextmanager
-    def guarded(self) -> Iterator[None]:
-        """Show what is wrong with an input in its place; the widget lives on."""
+    def random_button(self, description: str, slider: ipw.IntSlider, act: Callable[[], object]) -> ipw.Button:
+        """A button that puts a slider elsewhere at random, where it can be elsewhere, and then does this."""
+
+        def draw() -> None:
+            others = [value for value in range(slider.min, slider.max + 1) if value != slider.value]
+            with self.silently():
+                slider.value = np.random.default_rng().choice(others or [slider.value])
+            act()
+
+        return self.button(description, draw, disabled=slider.disabled)
+
+    def attempt(self, act: Callable[[], object]) -> None:
+        """Do this and show what is wrong with an input in its place; the widget lives on. Nothing inside `silently`."""
+        if self._silent:
+            return
         self.message.value = ""
         try:
-            yield
+            act()
         except InputError as error:
             self.message.value = view.note(str(error))
 
     @contextmanager
     def silently(self) -> Iterator[None]:
         """Set controls without computing anything."""
-        before, self._quiet = self._quiet, True
+        before, self._silent = self._silent, True
         try:
             yield
         finally:
-            self._quiet = before
+            self._silent = before
+
+    def set_range(self, slider: ipw.FloatSlider, low: float, high: float, steps: int, value: float) -> None:
+        """Another range for a slider, and its value within it, without computing anything."""
+        with self.silently(), slider.hold_trait_notifications():
+            slider.min, slider.max = low, high
+            slider.step = (high - low) / steps
+            slider.value = min(max(value, low), high)
 
     def tell(self, text: str) -> None:
         """Say what is shown, in one line, for eyes, screen readers and tests."""
@@ -113,34 +120,3 @@ class App:
         plt.close(figure)
         self.message.value = view.note(f"wrote {path} and {path.with_suffix('.pdf').name}")
         return path
-
-
-# --- runs and their images ------------------------------------------------------------------------------------------
-
-
-def folder_of(run: Run) -> Path:
-    """Where the saved views of a run go: a folder of its own in figures/, beside runs/."""
-    home = run.folder.expanduser().absolute()
-    return home.parent.parent / "figures" / home.name
-
-
-def opened(run: Run | str | os.PathLike[str]) -> Run:
-    """A run, or the one of a folder."""
-    return run if isinstance(run, Run) else load_run(Path(run))
-
-
-def split_of(run: Run, images: pd.DataFrame, split: str) -> Features:
-    """Descriptors of a split, also of one without images."""
-    rows = images[images["split"] == split]
-    return Features(torch.empty(0, 0), rows) if rows.empty else features_of(run, images, split)
-
-
-def nameless(*paths: str) -> pd.DataFrame:
-    """A table of images of which nobody said who they show."""
-    return pd.DataFrame({"path": list(paths), "pid": 0, "camid": -1, "split": "query", "frame": -1, "orientation": -1})
-
-
-def pixels_of(paths: Sequence[str], run: Run) -> Tensor:
-    """Images (B, 3, H, W) as the network of a run reads them, on its device."""
-    rows = load(nameless(*paths), run.recipe.height, run.recipe.width, people=())
-    return standardise(rows.pixels.to(next(run.network.parameters()).device))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -11,11 +12,6 @@ from pathlib import Path
 import nbformat
 
 from ..errors import InputError
-
-TEMPLATE = """{%- extends "voila/templates/lab/index.html.j2" -%}
-{# Voila's own page asks a content network for icons that no widget here has: nothing is asked outside #}
-{%- block notebook_css -%}{{ super() | replace("https://cdn.jsdelivr.net/", "data:text/css,") }}{%- endblock -%}
-"""
 
 
 def page(folder: Path, title: str, code: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -32,10 +28,7 @@ def page(folder: Path, title: str, code: Sequence[str]) -> tuple[list[str], dict
     """
     if find_spec("voila") is None:
         raise InputError("there is no voila, which makes a page of a widget: pip install -e '.[voila]'.")
-    template = folder / "voila" / "templates" / "reidkit"
-    template.mkdir(parents=True)
-    (template / "conf.json").write_text('{"base_template": "lab"}')
-    (template / "index.html.j2").write_text(TEMPLATE)
+    shutil.copytree(Path(__file__).parent / "voila", folder / "voila" / "templates" / "reidkit")
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in code])
     book.metadata |= {"title": title, "kernelspec": {"name": "python3", "display_name": "Python 3"}}
     nbformat.write(book, folder / "page.ipynb")

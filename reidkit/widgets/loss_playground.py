@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import ipywidgets as ipw
 import matplotlib.pyplot as plt
@@ -30,9 +31,10 @@ RATES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 SIGN = {"softmax": 1, "compact": 1, "scatter": -1, "triplet": 1}  # scatter is subtracted, losses.scatter
 SIZES = {"length": plots.BLACK, "to own centre": plots.BLUE, "ball radius": plots.ORANGE}
 LEGEND = (
-    "Colour and mark: a person · ring and cross: its ball and centre · black: the pull now · thin: the way here · "
-    "dashed: directions of the classifier"
+    '<div class="reidkit-legend">Colour and mark: a person · ring and cross: its ball and centre · black: the pull now '
+    "· thin: the way here · dashed: directions of the classifier</div>"
 )
+MARKS = Path(__file__).with_name("marks.txt").read_text().splitlines()  # SVG of plots.MARKS, from -1 to 1
 FAR = 1e6  # units of the plane; beyond, nothing can be drawn or learnt any more
 
 
@@ -51,23 +53,28 @@ class Plane:
         draw = torch.Generator().manual_seed(0)
         self.classifier = torch.nn.Parameter(0.4 * torch.randn(int(label.max()) + 1, 2, generator=draw))  # (P, 2)
         self.path = [self.points.detach().clone()]
-        self.sizes = [self._size()]
+        self.sizes = [self._sizes()]
         self.way = ("", 0.0)
 
-    def centres(self) -> Tensor:
-        """Mean of each person's points, (P, 2), without a gradient."""
-        return torch.stack([self.points[self.label == p].mean(0) for p in self.label.unique()]).detach()
+    def balls(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Where each person is: centres (P, 2), radii of the balls (P,), distance of points to their own centre (N,).
+
+        A centre is the mean of a person's points; the ball around it is that of `losses.half_gaps`.
+        """
+        points = self.points.detach()
+        centres = torch.stack([points[self.label == person].mean(0) for person in self.label.unique()])
+        return centres, losses.half_gaps(centres), (points - centres[self.label]).norm(dim=1)
 
     def terms(self, triplet: str) -> dict[str, Tensor]:
         """Mean of each loss over the points; `triplet` is one of `TRIPLETS`."""
-        x, label, centres = self.points, self.label, self.centres()
-        each = {
-            "softmax": losses.cross_entropy(x @ self.classifier.T, label),
-            "compact": losses.compact(x, label, centres),
-            "scatter": losses.scatter(x, label, centres),
-            "triplet": TRIPLETS[triplet](x, label),
+        x, label = self.points, self.label
+        centres, *_ = self.balls()
+        return {
+            "softmax": losses.cross_entropy(x @ self.classifier.T, label).mean(),
+            "compact": losses.compact(x, label, centres).mean(),
+            "scatter": losses.scatter(x, label, centres).mean(),
+            "triplet": TRIPLETS[triplet](x, label).mean(),
         }
-        return {name: loss.mean() for name, loss in each.items()}
 
     def total(self, weights: dict[str, float], triplet: str) -> Tensor:
         """What is minimised: the weighted sum, with scatter subtracted."""
@@ -90,26 +97,23 @@ class Plane:
         self.total(weights, triplet).backward()
         self._update.step()
         if not self.points.detach().abs().max() < FAR:  # NaN is not smaller either
-            with torch.no_grad():
-                self.points.copy_(self.path[-1])
+            self.points.data.copy_(self.path[-1])
             raise InputError(
                 f"step {len(self.path)} throws the points farther than {FAR:,.0f}: start again with a smaller learning "
                 "rate, or with less weight on the loss that pushes, scatter, which has no bottom."
             )
         self.path.append(self.points.detach().clone())
-        self.sizes.append(self._size())
+        self.sizes.append(self._sizes())
 
-    def _size(self) -> tuple[float, float, float]:
+    def _sizes(self) -> tuple[float, float, float]:
         """Mean length of the points, mean distance to their own centre, mean radius of the balls (`SIZES`)."""
-        points, centres = self.points.detach(), self.centres()
-        own = (points - centres[self.label]).norm(dim=1)
-        return float(points.norm(dim=1).mean()), float(own.mean()), float(losses.half_gaps(centres).mean())
+        _, radius, distance = self.balls()
+        return float(self.points.detach().norm(dim=1).mean()), float(distance.mean()), float(radius.mean())
 
     def inside(self) -> float:
-        """Share of the points that lie inside the ball around their own centre, `losses.half_gaps`, in percent."""
-        centres = self.centres()
-        own = (self.points.detach() - centres[self.label]).norm(dim=1)
-        return 100 * float((own <= losses.half_gaps(centres)[self.label]).float().mean())
+        """Share of the points that lie inside the ball around their own centre, in percent."""
+        _, radius, distance = self.balls()
+        return 100 * float((distance <= radius[self.label]).float().mean())
 
     def rank1(self) -> float:
         """Share of the points whose nearest other point is of the same person, in percent."""
@@ -122,6 +126,52 @@ def four_people(seed: int = 0) -> tuple[Tensor, Tensor]:
     label = torch.arange(4).repeat_interleave(8)
     home = torch.tensor([[1.0, 0.6], [-0.4, 1.0], [-1.0, -0.5], [0.5, -1.0]])
     return 0.8 * home[label] + 0.7 * torch.randn(32, 2, generator=torch.Generator().manual_seed(seed)), label
+
+
+def points_chart(plane: Plane, weights: dict[str, float], triplet: str, side: int = 400) -> str:
+    """Draw a plane in SVG: a colour and a mark each person, centres and balls, ways and arrows.
+
+    Args:
+        plane: the points.
+        weights: of the losses that pull; without softmax the directions of the classifier are not drawn.
+        triplet: one of `TRIPLETS`.
+        side: pixels. The longest arrow is a tenth of it.
+    """
+    points, (centres, radius, _) = plane.path[-1].numpy(), plane.balls()
+    reach = _round(1.12 * max(float(np.abs(points).max()), 1e-6))
+    middle, scale = side / 2, side / 2 / reach
+
+    def at(place: Any) -> str:
+        return f"{middle + scale * place[0]:.1f},{middle - scale * place[1]:.1f}"
+
+    parts = [f'<path d="M0,{middle}H{side}M{middle},0V{side}" stroke="currentColor" stroke-opacity="0.2"/>']
+    for share, anchor in ((-1, "start"), (-0.5, "middle"), (0.5, "middle"), (1, "end")):
+        place = f'x="{middle * (1 + share):.0f}" y="{middle + 13:.0f}"'
+        parts.append(f'<text {place} text-anchor="{anchor}">{share * reach:g}</text>')
+    for centre, r in zip(centres.numpy(), radius.numpy(), strict=True):
+        parts.append(
+            f'<g transform="translate({at(centre)})" fill="none" stroke="currentColor"><path d="M-6,0h12M0-6v12"/>'
+            f'<circle r="{scale * r:.1f}" opacity="0.35"/></g>'
+        )
+    rays = plane.classifier.detach().numpy() if weights["softmax"] else ()
+    for colour, ray in zip(plots.PALETTE, rays, strict=False):
+        line = f"M{at((0, 0))}L{at(2 * reach * ray / max(float(np.linalg.norm(ray)), 1e-12))}"
+        parts.append(f'<path d="{line}" stroke="{colour}" stroke-dasharray="6 5" stroke-width="1.5" opacity="0.7"/>')
+    pull = plane.pull(weights, triplet).numpy()
+    arrows = pull / max(float(np.linalg.norm(pull, axis=1).max()), 1e-12) * 0.2 * reach
+    trail = torch.stack([*plane.path[-100::3], plane.path[-1]], 1).numpy()  # (N, S, 2)
+    for person, point, way, arrow in zip(plane.label.tolist(), points, trail, arrows, strict=True):
+        colour, line = plots.PALETTE[person], " ".join(map(at, way))
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" opacity="0.45"/>')
+        parts.append(f'<path d="M{at(point)}L{at(point + arrow)}" stroke="currentColor" stroke-width="1.5"/>')
+        parts.append(f'<path d="{MARKS[person]}" fill="{colour}" transform="translate({at(point)}) scale(5)"/>')
+    return view.svg(parts, side, side, f' class="reidkit-points" aria-label="points of {len(centres)} people"')
+
+
+def _round(value: float) -> float:
+    """The next of 1, 1.5, 2, 3, 5, 7, 10, 15, ...: an axis that rarely changes while points move."""
+    ten = 10.0 ** np.floor(np.log10(value))
+    return float(next(step * ten for step in (1, 1.5, 2, 3, 5, 7, 10) if step * ten >= value))
 
 
 class Playground(App):
@@ -148,45 +198,38 @@ class Playground(App):
                 f"the labels are {n.tolist()[:9]}: number two to {len(plots.PALETTE)} people, from 0 and without a gap."
             )
         self._start = points, label
+        wide: dict[str, Any] = {"width": "300px", "words": "100px"}
+
+        def slider(name: str, most: float, step: float, digits: int = 1, value: float = 0.0) -> ipw.FloatSlider:
+            shape: dict[str, Any] = {"min": 0, "max": most, "step": step, "readout_format": f".{digits}f"}
+            return control(ipw.FloatSlider, name, value=value, **shape, **wide)
+
         self.weights = {
-            "softmax": self._slider("softmax", 2, 0.1, value=1),
-            "compact": self._slider("compact", 2, 0.1),
-            "scatter": self._slider("scatter (minus)", 0.1, 0.005, ".3f"),
-            "triplet": self._slider("triplet", 2, 0.1),
+            "softmax": slider("softmax", 2, 0.1, value=1),
+            "compact": slider("compact", 2, 0.1),
+            "scatter": slider("scatter (minus)", 0.1, 0.005, digits=3),
+            "triplet": slider("triplet", 2, 0.1),
         }
-        self.triplet = self._control(ipw.Dropdown, "triplets", options=list(TRIPLETS))
-        self.optimiser = self._control(ipw.Dropdown, "optimiser", options=list(OPTIMISERS))
-        self.rate = self._control(ipw.SelectionSlider, "learning rate", options=RATES, value=0.02)
-        self.one, self.many, self.again = (
-            ipw.Button(description=text) for text in ("1 step", "50 steps", "Start again")
-        )
+        self.triplet = control(ipw.Dropdown, "triplets", options=list(TRIPLETS), **wide)
+        self.optimiser = control(ipw.Dropdown, "optimiser", options=list(OPTIMISERS), **wide)
+        self.rate = control(ipw.SelectionSlider, "learning rate", options=RATES, value=0.02, **wide)
+        self.one = self.button("1 step", lambda: self.move(1))
+        self.many = self.button("50 steps", lambda: self.move(50))
+        self.again = self.button("Start again", self._begin)
         self.picture, self.numbers = ipw.HTML(), ipw.HTML()
         steering = [*self.weights.values(), self.triplet, self.optimiser, self.rate]
         buttons = row(self.one, self.many, self.again, self.save)
-        beside = ipw.VBox([*steering, buttons, self.numbers], layout={"width": "306px"})
-        self.show(self.status, self.message, row(self.picture, beside))
-        self.on(steering, lambda _: self.refresh())
-        self.one.on_click(lambda _: self._react(lambda _: self.move(1), None))
-        self.many.on_click(lambda _: self._react(lambda _: self.move(50), None))
-        self.again.on_click(lambda _: self._react(self._begin, None))
-        self._begin(None)
-
-    def _control(self, kind: type, description: str, **given: object) -> ipw.Widget:
-        made = control(kind, description, "300px", **given)
-        made.style.description_width = "100px"
-        return made
-
-    def _slider(self, name: str, most: float, step: float, form: str = ".1f", value: float = 0.0) -> ipw.Widget:
-        return self._control(
-            ipw.FloatSlider, name, min=0, max=most, step=step, value=value, readout_format=form, continuous_update=True
-        )
+        side = ipw.VBox([*steering, buttons, self.numbers], layout={"width": "306px"})
+        self.show(self.status, self.message, row(self.picture, side))
+        self.on(steering, self.refresh)
+        self._begin()
 
     @property
     def given(self) -> tuple[dict[str, float], str]:
         """Weight of each loss, and the form of the triplet loss."""
         return {name: each.value for name, each in self.weights.items()}, self.triplet.value
 
-    def _begin(self, _: object) -> None:
+    def _begin(self) -> None:
         self.plane = Plane(*self._start)
         self.refresh()
 
@@ -209,29 +252,17 @@ class Playground(App):
     def refresh(self) -> None:
         """Show where the points are, and where they are pulled now."""
         plane, (weights, triplet) = self.plane, self.given
-        points, centres = plane.points.detach(), plane.centres()
         self.tell(
             f"Step {len(plane.path) - 1} · rank-1 {plane.rank1():.0f} % · inside their ball {plane.inside():.0f} % · "
             f"mean length {plane.sizes[-1][0]:.2f}"
         )
-        drawn = view.plane(
-            points.numpy(),
-            plane.label.numpy(),
-            centres.numpy(),
-            losses.half_gaps(centres).numpy(),
-            pull=plane.pull(weights, triplet).numpy(),
-            trail=torch.stack(plane.path[-100::3]).numpy(),
-            rays=plane.classifier.detach().numpy() if weights["softmax"] else None,
-        )
-        now = plane.terms(triplet)
+        self.picture.value = view.block(points_chart(plane, weights, triplet) + LEGEND)
         rows = [
             (name, f"{SIGN[name] * weights[name]:+g} ×" if weights[name] else "", f"{loss.item():.3f}")
-            for name, loss in now.items()
+            for name, loss in plane.terms(triplet).items()
         ]
         rows.append(("minimised", "", f"{plane.total(weights, triplet).item():.3f}"))
-        table = view.table(rows, ("mean loss", "", "now"))
-        self.picture.value = f'<div class="reidkit">{drawn}<div class="reidkit-legend">{LEGEND}</div></div>'
-        self.numbers.value = f'<div class="reidkit">{table}{self._grown()}</div>'
+        self.numbers.value = view.block(view.table(rows, ("mean loss", "", "now")) + self._grown())
 
     def _grown(self) -> str:
         """Sizes on the way here, as a chart; a line a size, all on one scale; nothing before there is a way."""
@@ -246,9 +277,9 @@ class Playground(App):
         """The points with their balls, and how large everything has become on the way there."""
         plots.use_style()
         figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))
-        plane, centres = self.plane, self.plane.centres()
-        radius = losses.half_gaps(centres).numpy()
-        plots.plane(plane.path[-1].numpy(), plane.label.numpy(), centres.numpy(), radius, left)
+        plane = self.plane
+        centres, radius, _ = plane.balls()
+        plots.plane(plane.path[-1].numpy(), plane.label.numpy(), centres.numpy(), radius.numpy(), left)
         weights = [f"{SIGN[name] * weight:+g} {name}" for name, weight in self.given[0].items() if weight]
         left.set_title(f"step {len(plane.path) - 1}: {' '.join(weights) or 'nothing pulls'}")
         for values, (name, colour) in zip(np.array(plane.sizes).T, SIZES.items(), strict=True):

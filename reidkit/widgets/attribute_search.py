@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import ipywidgets as ipw
@@ -13,14 +12,12 @@ from matplotlib.figure import Figure
 from .. import plots
 from ..attributes import Attributes
 from ..errors import InputError
-from ..features import Answers, answers_of, images_of
+from ..features import Answers, answers_of
 from ..images import JUNK
-from ..runs import Run
 from ..thresholds.filters import described_as, description
 from . import view
-from .app import App, control, folder_of, opened, row
-
-ANY = "any"
+from .app import ANY, App, control, row
+from .inputs import RunOrFolder, figures_of, run_and_images
 
 
 class AttributeSearch(App):
@@ -46,24 +43,21 @@ class AttributeSearch(App):
         """
         super().__init__(figures)
         self.answers, self.attributes, self.scale = answers, attributes, scale
-        self.order = np.empty(0, int)
-        tasks = answers.tasks if answers else ()
-        self.wanted = {
-            task.name: control(ipw.Dropdown, task.name, "230px", options=[ANY, *task.classes]) for task in tasks
-        }
-        self.top = control(ipw.IntSlider, "show first", min=1, max=100, value=20)
-        self.clear = ipw.Button(description="Clear")
-        self.grid = ipw.HTML()
-        self.show(
-            row(*self.wanted.values()), row(self.top, self.clear, self.save), self.status, self.message, self.grid
-        )
-        self.on((*self.wanted.values(), self.top), lambda _: self.refresh())
-        self.clear.on_click(lambda _: self._react(self._clear, None))
         self._lack = lack or "the gallery has no images whose attributes could be asked."
-        with self.guarded():
-            self.refresh()
+        self.order = np.empty(0, int)  # rows of the gallery that are shown
+        self.wanted = {
+            task.name: control(ipw.Dropdown, task.name, "230px", options=[ANY, *task.classes])
+            for task in (answers.tasks if answers else ())
+        }
+        words = tuple(self.wanted.values())
+        self.top = control(ipw.IntSlider, "show first", min=1, max=100, value=20)
+        self.clear = self.button("Clear", self._clear)
+        self.grid = ipw.HTML()
+        self.show(row(*words), row(self.top, self.clear, self.save), self.status, self.message, self.grid)
+        self.on((*words, self.top), self.refresh)
+        self.attempt(self.refresh)
 
-    def _clear(self, _: object) -> None:
+    def _clear(self) -> None:
         with self.silently():
             for each in self.wanted.values():
                 each.value = ANY
@@ -76,45 +70,40 @@ class AttributeSearch(App):
 
     def refresh(self) -> None:
         """Search and show."""
-        answers = self.answers
-        if answers is None or not len(answers.table):
+        if self.answers is None or not len(self.answers.table):
             raise InputError(self._lack)
-        asked = self.asked
+        table, asked = self.answers.table, self.asked
         if not asked:
             self.order = np.empty(0, int)
             self.grid.value = ""
-            self.tell(f"{len(answers.table):,} images: say what the person wears.")
+            self.tell(f"{len(table):,} images: say what the person wears.")
             return
-        self.chance = described_as(answers, asked, self.scale)
+        self.chance = described_as(self.answers, asked, self.scale)
         self.order = np.argsort(-self.chance, kind="stable")[: self.top.value]
-        fits = self._fits()
-        self.titles = []
+        fits = self._fits(self.answers)
+        captions = [view.captions(fits[i], f"{self.chance[i]:.2f}", table.iloc[i]) for i in self.order]
+        self.titles = ["\n".join(lines) for lines in captions]
         parts = []
-        for i in self.order:
-            known = fits is not None and fits[1][i]
-            mark = "" if fits is None or not known else "✓ " if fits[0][i] else "✗ "
-            kind = "reidkit-plain" if not mark else "reidkit-hit" if fits is not None and fits[0][i] else "reidkit-miss"
-            shown = answers.table.iloc[i]
-            self.titles.append(f"{mark}{self.chance[i]:.2f}\n{shown.pid}, cam {shown.camid}")
-            parts.append(view.cell(view.thumbnail(str(shown.path)), self.titles[-1].split("\n"), kind=kind))
+        for i, path, lines in zip(self.order, table["path"].iloc[self.order], captions, strict=True):
+            parts.append(view.cell(view.thumbnail(path), lines, kind=view.FRAMES[fits[i]]))
         self.grid.value = view.cells(parts)
         words = ", ".join(f"{name} {answer}" for name, answer in asked.items())
         truth = ""
-        if fits is not None:
-            right, known = fits
-            truth = f", {100 * right[known].mean():.1f} % do" if known.any() else ""
-            truth += f" · of the first {len(self.order)} shown {int((right & known)[self.order].sum())} do"
-        self.tell(f"{words}: {100 * self.chance.mean():.1f} % of {len(self.chance):,} images fit by the network{truth}")
+        if self.attributes is not None:
+            known = [each for each in fits if each is not None]
+            truth = f", {100 * np.mean(known):.1f} % do" if known else ""
+            truth += f" · of the first {len(self.order)} shown {sum(fits[i] is True for i in self.order)} do"
+        self.tell(f"{words}: {100 * self.chance.mean():.1f} % of {len(table):,} images fit by the network{truth}")
 
-    def _fits(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Who really fits (N,), and of whom it is known; None without annotations."""
-        if self.attributes is None or self.answers is None:
-            return None
-        names = [task.name for task in self.answers.tasks]
-        truth = self.attributes.only(names).of(self.answers.table["pid"])
-        asked = description(self.asked, self.answers.tasks)
-        known = np.all([truth[:, t] >= 0 for t in asked], axis=0)
-        return np.all([truth[:, t] == answer for t, answer in asked.items()], axis=0), known
+    def _fits(self, answers: Answers) -> np.ndarray:
+        """Whether each image really shows what is asked for, (N,) True or False; None: nobody annotated it."""
+        if self.attributes is None:
+            return np.full(len(answers.table), None)
+        asked, names = description(self.asked, answers.tasks), [task.name for task in answers.tasks]
+        truth = self.attributes.only(names).of(answers.table["pid"])[:, list(asked)]
+        fits = (truth == list(asked.values())).all(1).astype(object)
+        fits[(truth < 0).any(1)] = None
+        return fits
 
     def figure(self) -> Figure:
         """The first ten images.
@@ -133,7 +122,7 @@ class AttributeSearch(App):
 
 
 def ask(
-    run: Run | str | os.PathLike[str],
+    run: RunOrFolder,
     *,
     images: pd.DataFrame | None = None,
     attributes: Attributes | None = None,
@@ -147,11 +136,10 @@ def ask(
         attributes: see `AttributeSearch`.
         scale: see `AttributeSearch`.
     """
-    own = opened(run)
-    table = images_of(own) if images is None else images
+    run, table = run_and_images(run, images)
     table = table[(table["split"] == "gallery") & (table["pid"] != JUNK)].reset_index(drop=True)
     try:
-        answers = answers_of(own, table, keep=True)
+        answers = answers_of(run, table, keep=True)
     except InputError as error:
         return AttributeSearch(None, lack=str(error))
-    return AttributeSearch(answers, attributes=attributes, scale=scale, figures=folder_of(own))
+    return AttributeSearch(answers, attributes=attributes, scale=scale, figures=figures_of(run))
