@@ -21,8 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 from . import doctor as diagnosis
+from .checks import check
 from .errors import InputError, choose
-from .images import CARDS, absolute, check, default_root, is_person, read_images
+from .images import CARDS, absolute, default_root, is_person, read_images
 
 app = typer.Typer(
     name="reidkit",
@@ -104,8 +105,8 @@ def data_check(
     as_json: Json = False,
 ) -> None:
     """Counts, names, attributes, images that do not decode, queries without a valid match."""
-    from .attributes import check_join, read_attributes
-    from .images import Problem
+    from .attributes import read_attributes
+    from .checks import Problem, check_join
 
     images = read_images(name, root, fold=fold)
     problems = check(images, progress=watched())
@@ -165,7 +166,8 @@ def data_stats(
     as_json: Json = False,
 ) -> None:
     """The imbalance of every attribute, per identity or per image. Images need not be there, lists are enough."""
-    from .attributes import imbalance, read_attributes
+    from .attributes import read_attributes
+    from .statistics import imbalance
 
     if per not in ("image", "identity"):
         raise InputError(f"--per is {per!r}: count by image or by identity.")

@@ -19,14 +19,16 @@ from tqdm.auto import tqdm
 
 from . import claims, synthetic
 from .attributes import VIPER19, Attributes, read_attributes
+from .checks import check
 from .data import ImageSet, load
 from .errors import InputError
 from .features import answer, stamp
 from .files import write
-from .images import CARDS, check, default_root, is_person, read_images, validation_fold
+from .images import CARDS, default_root, is_person, read_images, validation_fold
 from .metrics import Scores, attribute_scores
 from .recipes import PROFILES, Recipe, learns_attributes, needs_parts
-from .runs import Run, environment
+from .runs import Run
+from .source import environment
 from .systems import System
 
 SIZES = {"smoke": "smoke", "quick": "quick", "paper": "full"}  # of the synthetic benchmark, by profile

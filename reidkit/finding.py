@@ -14,9 +14,9 @@ from .data import load
 from .errors import InputError
 from .features import Features, answers_of, describe, features_of, images_of, stamp
 from .images import absolute
-from .ranking import Comparison, Labels, leave_out
+from .ranking import Comparison, Labels
 from .runs import Run
-from .thresholds.filters import described_as, description
+from .thresholds.filters import described_as, description, leave_out
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 SOMEBODY = -2  # the person of a picture from outside, whom nobody in a gallery is called

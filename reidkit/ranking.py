@@ -324,23 +324,6 @@ def measured_row(query: Features, gallery: Features, metric: str = "euclidean") 
     return row
 
 
-def leave_out(ranking: Ranking, out: np.ndarray) -> Ranking:
-    """The ranking without some gallery images, (Q, G) bool: by attributes that do not fit (paper 002, figure 8).
-
-    What is left out stands at the end of its row, as what the rule leaves out does, and is no match any more.
-    """
-    if out.shape[0] != len(ranking) or out.shape[1] <= ranking.order.max(initial=-1):
-        raise InputError(
-            f"out has the shape {out.shape}: give a yes or no for each of {len(ranking)} queries and image."
-        )
-    keep = ranking.keep & ~np.take_along_axis(out, ranking.order, axis=1)
-    behind = np.argsort(~keep, axis=1, kind="stable")
-    order, distance, match, keep = (
-        np.take_along_axis(part, behind, axis=1) for part in (ranking.order, ranking.distance, ranking.match, keep)
-    )
-    return Ranking(order, np.where(keep, distance, np.inf), match & keep, keep, ranking.rule, ranking.metric)
-
-
 def nearest_places(distance: np.ndarray, top: int | None) -> np.ndarray:
     """The `top` nearest of each row (Q, G), nearest first, equal ones by index; a full sort only where all are asked.
 

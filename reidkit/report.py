@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from . import attention, claims, plots, tables
-from .attributes import Attributes, imbalance, read_attributes
+from .attributes import Attributes, read_attributes
 from .course import easy_to_hard
 from .data import ImageSet, binary_columns, binary_labels, load, standardise
 from .errors import InputError
@@ -28,13 +28,16 @@ from .features import Answers, answer, features_of
 from .images import is_person, read_images
 from .metrics import attribute_scores, column_scores
 from .papers import PAPERS, published
-from .ranking import RERANKED, Comparison, Ranking, leave_out, measured_row
+from .ranking import RERANKED, Comparison, Ranking, measured_row
 from .recipes import Recipe, recipe
-from .runs import Run, git_state, load_run
+from .runs import Run, load_run
+from .source import git_state
+from .statistics import imbalance
 from .systems import SYSTEMS
 from .systems.aanet import attended, peak_regions
 from .systems.part_multitask import PartMultitask, is_lower
 from .thresholds import filters, verification
+from .thresholds.filters import leave_out
 
 FILTER = (  # what a list is filtered by, as far as it is answered (002 Figure 8): Market-1501's names and PETA's
     "gender", "backpack", "upcolor", "downcolor", "personalFemale", "carryingBackpack", "lowerBodyTrousers",

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +26,7 @@ from .devices import fabric_for
 from .errors import InputError
 from .files import write
 from .recipes import Recipe, system_of
-from .source import source_hash
+from .source import environment, source_hash
 from .systems import SYSTEMS, System
 from .train import distort, fit, new_network
 
@@ -229,24 +225,3 @@ def noted(folder: Path) -> dict[str, Any]:
         return dict(json.loads((folder / "environment.json").read_text()))
     except (OSError, ValueError, TypeError):
         return {}
-
-
-def environment() -> dict[str, str]:
-    """What a reader needs to repeat a run: versions, machine, state of the code."""
-    names = ("reidkit", "torch", "torchvision", "numpy", "pandas")
-    return {
-        "python": platform.python_version(),
-        **{name: version(name) for name in names},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "git": git_state(),
-    }
-
-
-def git_state() -> str:
-    """Commit of the code and whether it was changed since; "unknown" outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"

@@ -1,4 +1,4 @@
-"""Which code a run learnt by: a hash of functions and classes and of all that they name."""
+"""Which code a run learnt by, and in which environment: a hash of functions and of all that they name, versions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import ast
 import dis
 import hashlib
 import inspect
+import os
+import platform
+import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
+
+import torch
 
 TABLES = ("RECIPES", "VARIANTS", "CLAIMS")  # of a system: the recipe of a run has what it took from them
 
@@ -106,3 +113,24 @@ def _tree(node: Any) -> str:
         return repr(node)
     inside = [f"{name}={_tree(value)}" for name, value in ast.iter_fields(node) if value not in (None, [])]
     return f"{type(node).__name__}({','.join(inside)})"
+
+
+def environment() -> dict[str, str]:
+    """What a reader needs to repeat a run: versions, machine, state of the code."""
+    names = ("reidkit", "torch", "torchvision", "numpy", "pandas")
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "git": git_state(),
+    }
+
+
+def git_state() -> str:
+    """Commit of the code and whether it was changed since; "unknown" outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"

@@ -11,21 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reidkit.attributes import (
-    DUKE,
-    MARKET,
-    SPANS,
-    Attributes,
-    Schema,
-    Task,
-    check_join,
-    cooccurrence,
-    imbalance,
-    read_attributes,
-    spans,
-)
+from reidkit.attributes import DUKE, MARKET, SPANS, Attributes, Schema, Task, read_attributes, spans
+from reidkit.checks import check_join
 from reidkit.errors import InputError
 from reidkit.images import read_images
+from reidkit.statistics import cooccurrence, imbalance
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 real = pytest.mark.skipif(not DATA.is_dir(), reason="the real data of shared/data is not on this machine")

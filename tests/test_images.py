@@ -12,19 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from reidkit.checks import check, matches
 from reidkit.errors import InputError, nearest
-from reidkit.images import (
-    CARDS,
-    COLUMNS,
-    absolute,
-    check,
-    check_schema,
-    default_root,
-    is_person,
-    matches,
-    read_images,
-    validation_fold,
-)
+from reidkit.images import CARDS, COLUMNS, absolute, check_schema, default_root, is_person, read_images, validation_fold
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 real = pytest.mark.skipif(not DATA.is_dir(), reason="the real data of shared/data is not on this machine")

@@ -16,7 +16,8 @@ from reidkit.distances import METRICS, as_features, blocks, features_pair, pairw
 from reidkit.errors import InputError
 from reidkit.features import Features
 from reidkit.images import JUNK
-from reidkit.ranking import Comparison, Labels, image_ids, leave_out, rank_of_matches
+from reidkit.ranking import Comparison, Labels, image_ids, rank_of_matches
+from reidkit.thresholds.filters import leave_out
 
 
 def case(rng: np.random.Generator, q: int = 6, g: int = 40, d: int = 3) -> dict[str, Any]:

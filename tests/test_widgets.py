@@ -26,13 +26,13 @@ from reidkit.attributes import Attributes, Schema
 from reidkit.data import load
 from reidkit.errors import InputError
 from reidkit.features import Features, answers_of, describe
-from reidkit.ranking import Comparison, Labels, leave_out
+from reidkit.ranking import Comparison, Labels
 from reidkit.recipes import recipe
 from reidkit.runs import Run
 from reidkit.search.reranking import rerank
 from reidkit.systems import Histogram, TwoStage
 from reidkit.thresholds import verification
-from reidkit.thresholds.filters import filtered
+from reidkit.thresholds.filters import filtered, leave_out
 from reidkit.thresholds.verification import Pairs
 from reidkit.widgets import attention_map, inputs, loss_playground, page, retrieval, view
 from reidkit.widgets.inputs import pixels_of

@@ -19,7 +19,7 @@ from ..attributes import Task
 from ..errors import InputError, choose
 from ..features import Answers
 from ..metrics import AP_FORMS, average_precision
-from ..ranking import Comparison
+from ..ranking import Comparison, Ranking
 
 
 def mean_threshold(comparison: Comparison) -> np.ndarray:
@@ -248,3 +248,20 @@ def described_as(answers: Answers, wanted: Mapping[str, str], scale: np.ndarray 
         logits = np.log(np.maximum(answers.probability[number].double().numpy(), 1e-12)) / scale[number]
         out += log_softmax(logits, axis=1)[:, answer]
     return np.exp(out)
+
+
+def leave_out(ranking: Ranking, out: np.ndarray) -> Ranking:
+    """The ranking without some gallery images, (Q, G) bool: by attributes that do not fit (paper 002, figure 8).
+
+    What is left out stands at the end of its row, as what the rule leaves out does, and is no match any more.
+    """
+    if out.shape[0] != len(ranking) or out.shape[1] <= ranking.order.max(initial=-1):
+        raise InputError(
+            f"out has the shape {out.shape}: give a yes or no for each of {len(ranking)} queries and image."
+        )
+    keep = ranking.keep & ~np.take_along_axis(out, ranking.order, axis=1)
+    behind = np.argsort(~keep, axis=1, kind="stable")
+    order, distance, match, keep = (
+        np.take_along_axis(part, behind, axis=1) for part in (ranking.order, ranking.distance, ranking.match, keep)
+    )
+    return Ranking(order, np.where(keep, distance, np.inf), match & keep, keep, ranking.rule, ranking.metric)

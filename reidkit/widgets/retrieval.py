@@ -26,10 +26,11 @@ from ..distances import Fill, differences, features_pair, is_small, products
 from ..errors import InputError
 from ..features import Features, answers_of, describe
 from ..metrics import average_precision
-from ..ranking import Comparison, Labels, leave_out
+from ..ranking import Comparison, Labels
 from ..runs import Run
 from ..search.reranking import rerank
 from ..thresholds import verification
+from ..thresholds.filters import leave_out
 from . import view
 from .app import ANY, App, column, control, row
 from .inputs import RunOrFolder, figures_of, image_set, nameless, opened, pixels_of, query_and_gallery, run_and_images
@@ -99,8 +100,8 @@ class Result:
 class Search:
     """Described queries and gallery, asked one query at a time.
 
-    The distances of one query are those that `Comparison.rank` gives for all queries, by the same arithmetic. What depends
-    on the gallery alone is computed once a metric.
+    The distances of one query are those that `Comparison.rank` gives for all queries, by the same arithmetic. What
+    depends on the gallery alone is computed once a metric.
     """
 
     def __init__(self, query: Features, gallery: Features, run: Run | None = None, reader: Run | None = None) -> None:
