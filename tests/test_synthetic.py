@@ -18,8 +18,8 @@ from PIL import Image
 
 from reidkit import synthetic
 from reidkit.errors import InputError
+from reidkit.synthetic.captures import FOLDERS
 from reidkit.synthetic.population import DOWN_COLOURS, FIELDS, UP_COLOURS
-from reidkit.synthetic.shots import FOLDERS
 from reidkit.synthetic.write import part_path
 
 # Percent of the identities of Market-1501 with each attribute (value 2; ages apart), training and test half.

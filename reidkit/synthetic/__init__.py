@@ -5,11 +5,11 @@ Market-1501, with part maps and orientations besides.
 """
 
 from .body import PARTS
+from .captures import SIZES, Size, plan
 from .gallery import sheet
 from .population import population
 from .render import render
 from .scene import CAMERAS
-from .shots import SIZES, Size, plan
 from .write import write
 
 __all__ = ["CAMERAS", "PARTS", "SIZES", "Size", "plan", "population", "render", "sheet", "write"]

@@ -1,4 +1,4 @@
-"""Shots to images: pose the actors, trace them, shade them, put them into a place, photograph the result."""
+"""Captures to images: pose the actors, trace them, shade them, put them into a place, photograph the result."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from .body import MATERIALS, PARTS, WIDTH, Builder, Solids, cues, join, materials, person, vec
-from .fabric import paint
 from .raster import GRID, Patches, Window, patches, surface, visible
 from .scene import CAMERAS, TEXEL, fold_noise, place
+from .textures import paint
 
 SAMPLES = 2  # a side, for every pixel
 SHADOW = 48  # samples a side of the silhouette seen from the sun
@@ -47,35 +47,35 @@ def _rounded(solids: Solids) -> Solids:
     return Solids(**{**vars(solids), **on_grid})
 
 
-def _actors(people: pd.DataFrame, shots: pd.DataFrame) -> tuple[Solids, Array, Array]:
-    """World-space solids of everybody in the shots, material tables (A, M, WIDTH), and the shot of each actor.
+def _actors(people: pd.DataFrame, captures: pd.DataFrame) -> tuple[Solids, Array, Array]:
+    """World-space solids of everybody in the captures, material tables (A, M, WIDTH), and the capture of each actor.
 
-    The first len(shots) actors are the people the shots are of; strangers beside them follow.
+    The first len(captures) actors are the people the captures are of; strangers beside them follow.
     """
-    n = len(shots)
-    company = np.flatnonzero(shots["other"].to_numpy() >= 0)
-    shot = np.r_[np.arange(n), company]
-    rows = np.r_[shots["person"].to_numpy(), shots["other"].to_numpy()[company]]
+    n = len(captures)
+    company = np.flatnonzero(captures["other"].to_numpy() >= 0)
+    capture = np.r_[np.arange(n), company]
+    rows = np.r_[captures["person"].to_numpy(), captures["other"].to_numpy()[company]]
 
     def both(main: str, other: str) -> Array:
-        return np.r_[shots[main].to_numpy(), shots[other].to_numpy()[company]].astype(float)
+        return np.r_[captures[main].to_numpy(), captures[other].to_numpy()[company]].astype(float)
 
     p = cues(people.iloc[rows].reset_index(drop=True))
     solids = person(p, both("gait", "other_gait"), both("pace", "other_pace") * p["stride"])
     height = p["height"].astype(float)[solids.actor]
     solids.origin, solids.anchor = solids.origin * height[:, None], solids.anchor * height[:, None]
     solids.scale, solids.texture = solids.scale * height[:, None], solids.texture / height[:, None, None]
-    x = np.r_[np.zeros(n), shots["other_x"].to_numpy()[company]]
-    z = np.r_[np.zeros(n), shots["other_z"].to_numpy()[company]]
+    x = np.r_[np.zeros(n), captures["other_x"].to_numpy()[company]]
+    z = np.r_[np.zeros(n), captures["other_z"].to_numpy()[company]]
     shift = vec(x, 0.0, z)[solids.actor]
     solids = solids.moved(_yaw(both("angle", "other_angle"))[solids.actor], shift)
     beside = solids.actor >= n
     before = beside & (z > 0)[solids.actor]
     solids.part = np.where(before, PARTS["occluder"], np.where(beside, PARTS["background"], solids.part))
-    keep = beside | ~shots["empty"].to_numpy()[np.minimum(solids.actor, n - 1)]
+    keep = beside | ~captures["empty"].to_numpy()[np.minimum(solids.actor, n - 1)]
     solids = _take(solids, keep)
     solids.material = solids.material + len(MATERIALS) * solids.actor
-    return solids, materials(p), shot
+    return solids, materials(p), capture
 
 
 def _take(solids: Solids, which: Array) -> Solids:
@@ -91,11 +91,11 @@ THING_COLOURS = {
 }
 
 
-def _things(shots: pd.DataFrame) -> tuple[Solids, Array]:
+def _things(captures: pd.DataFrame) -> tuple[Solids, Array]:
     """World-space posts, carts, bollards and plants before the people, and their materials (N, M, WIDTH)."""
-    n, b = len(shots), Builder(len(shots))
-    kind = shots["thing"].to_numpy()
-    at = vec(shots["other_x"].to_numpy(), 0.0, shots["other_z"].to_numpy())
+    n, b = len(captures), Builder(len(captures))
+    kind = captures["thing"].to_numpy()
+    at = vec(captures["other_x"].to_numpy(), 0.0, captures["other_z"].to_numpy())
     square = np.broadcast_to(np.eye(3), (n, 3, 3))
     post, cart, bollard, plant = (kind == k for k in ("post", "cart", "bollard", "plant"))
 
@@ -126,7 +126,7 @@ def _things(shots: pd.DataFrame) -> tuple[Solids, Array]:
     return b.solids(), table
 
 
-def _frames(solids: Solids, n: int, shots: pd.DataFrame) -> tuple[Array, Array, Array, Array]:
+def _frames(solids: Solids, n: int, captures: pd.DataFrame) -> tuple[Array, Array, Array, Array]:
     """True boxes (left, right, bottom, top) of the main actors in camera space, four (N,) arrays."""
     low, high = solids.extent()
     mine = solids.actor < n
@@ -138,7 +138,7 @@ def _frames(solids: Solids, n: int, shots: pd.DataFrame) -> tuple[Array, Array, 
     np.minimum.at(bottom, actor, low[mine, 1])
     np.maximum.at(top, actor, high[mine, 1])
     nobody = ~np.isfinite(left)
-    flat = np.cos(np.deg2rad(shots["elevation"].to_numpy(dtype=float)))
+    flat = np.cos(np.deg2rad(captures["elevation"].to_numpy(dtype=float)))
     return (
         np.where(nobody, -0.3, left),
         np.where(nobody, 0.3, right),
@@ -147,48 +147,48 @@ def _frames(solids: Solids, n: int, shots: pd.DataFrame) -> tuple[Array, Array, 
     )
 
 
-def true_boxes(solids: Solids, shots: pd.DataFrame) -> tuple[Array, Array, Array, Array]:
+def true_boxes(solids: Solids, captures: pd.DataFrame) -> tuple[Array, Array, Array, Array]:
     """Centre u, centre v, width, height of the boxes a perfect detector would cut."""
-    left, right, bottom, top = _frames(solids, len(shots), shots)
+    left, right, bottom, top = _frames(solids, len(captures), captures)
     height = (top - bottom) * BOX_HEIGHT
     width = np.clip((right - left) * BOX_HEIGHT, BOX_WIDTH * height, 0.56 * height)
     return (left + right) / 2, (top + bottom) / 2, width, height
 
 
-def box_error(shots: pd.DataFrame) -> Array:
+def box_error(captures: pd.DataFrame) -> Array:
     """1 - intersection over union of the cut box with the true one, (N,)."""
-    zoom, stretch = shots["zoom"].to_numpy(dtype=float), shots["stretch"].to_numpy(dtype=float)
+    zoom, stretch = captures["zoom"].to_numpy(dtype=float), captures["stretch"].to_numpy(dtype=float)
     wide, high = zoom * stretch, zoom
 
     def overlap(size: Array, shift: Array) -> Array:
         return np.clip(np.minimum(size / 2 + shift, 0.5) - np.maximum(-size / 2 + shift, -0.5), 0, None)
 
-    common = overlap(wide, shots["dx"].to_numpy(dtype=float)) * overlap(high, shots["dy"].to_numpy(dtype=float))
+    common = overlap(wide, captures["dx"].to_numpy(dtype=float)) * overlap(high, captures["dy"].to_numpy(dtype=float))
     return 1 - common / (wide * high + 1 - common)
 
 
-def _window(solids: Solids, shots: pd.DataFrame, height: int, width: int) -> Window:
-    u, v, w, h = true_boxes(solids, shots)
-    cut_h = h * shots["zoom"].to_numpy()
-    cut_w = w * shots["zoom"].to_numpy() * shots["stretch"].to_numpy()
-    left = u + w * shots["dx"].to_numpy() - cut_w / 2
-    top = v + h * shots["dy"].to_numpy() + cut_h / 2
+def _window(solids: Solids, captures: pd.DataFrame, height: int, width: int) -> Window:
+    u, v, w, h = true_boxes(solids, captures)
+    cut_h = h * captures["zoom"].to_numpy()
+    cut_w = w * captures["zoom"].to_numpy() * captures["stretch"].to_numpy()
+    left = u + w * captures["dx"].to_numpy() - cut_w / 2
+    top = v + h * captures["dy"].to_numpy() + cut_h / 2
     grid = [np.round(x / GRID) * GRID for x in (left, top, cut_w, cut_h)]
     return Window(grid[0], grid[1], grid[2] / width, grid[3] / height, height, width)
 
 
-def _sun(shots: pd.DataFrame) -> Array:
+def _sun(captures: pd.DataFrame) -> Array:
     """(N, 3) directions towards the light in world space."""
-    cameras = [CAMERAS[c] for c in shots["camera"]]
-    azimuth = np.deg2rad(np.array([c.sun[0] for c in cameras]) + shots["sun"].to_numpy())
+    cameras = [CAMERAS[c] for c in captures["camera"]]
+    azimuth = np.deg2rad(np.array([c.sun[0] for c in cameras]) + captures["sun"].to_numpy())
     altitude = np.deg2rad(np.array([c.sun[1] for c in cameras]))
     flat = np.cos(altitude)
     return np.round(vec(np.sin(azimuth) * flat, np.sin(altitude), np.cos(azimuth) * flat) / GRID) * GRID
 
 
-def _settings(shots: pd.DataFrame, name: str, device: torch.device) -> Tensor:
-    """A number (B, 1, 1) or colour (B, 3, 1, 1) of each shot's camera."""
-    values = torch.tensor([getattr(CAMERAS[c], name) for c in shots["camera"]], dtype=torch.float32, device=device)
+def _settings(captures: pd.DataFrame, name: str, device: torch.device) -> Tensor:
+    """A number (B, 1, 1) or colour (B, 3, 1, 1) of each capture's camera."""
+    values = torch.tensor([getattr(CAMERAS[c], name) for c in captures["camera"]], dtype=torch.float32, device=device)
     return values[..., None, None]
 
 
@@ -225,13 +225,13 @@ class _Sunlight:
 
     REACH = 2.6  # metres a side
 
-    def __init__(self, world: Solids, shot: Array, sun: Array, device: torch.device):
+    def __init__(self, world: Solids, capture: Array, sun: Array, device: torch.device):
         side = np.stack([sun[:, 2], np.zeros(len(sun)), -sun[:, 0]], axis=1)
         side = side / np.linalg.norm(side, axis=1, keepdims=True)
         self.frame = np.stack([side, np.cross(sun, side), sun], axis=1)
         heavy = np.maximum(world.shape[:, 1], world.shape[:, 2]) * world.scale[:, 0] > 0.032
         seen = _take(world, heavy)
-        image = shot[seen.actor]
+        image = capture[seen.actor]
         seen = _rounded(seen.moved(self.frame[image], np.zeros((len(seen), 3))))
         middle = self.frame[:, 1, 1] * 0.75
         self.left, self.top = (np.full(len(sun), -self.REACH / 2), np.round((middle + self.REACH / 2) / GRID) * GRID)
@@ -268,7 +268,7 @@ def _folds(device: torch.device) -> Tensor:
     return torch.from_numpy(fold_noise()).to(device)
 
 
-def _background(shots: pd.DataFrame, window: Window, light: _Sunlight, feet: Array, device: torch.device) -> Tensor:
+def _background(captures: pd.DataFrame, window: Window, light: _Sunlight, feet: Array, device: torch.device) -> Tensor:
     """Place behind the actors (3, B, H, W), lit, with the shadows that fall on the ground."""
     rows = torch.from_numpy
 
@@ -279,23 +279,23 @@ def _background(shots: pd.DataFrame, window: Window, light: _Sunlight, feet: Arr
     j = torch.arange(window.height, device=device, dtype=torch.float32) + 0.5
     u = each(window.left) + i * each(window.du)
     v = each(window.top) - j[:, None] * each(window.dv)
-    angle = np.deg2rad(shots["elevation"].to_numpy(dtype=float))
+    angle = np.deg2rad(captures["elevation"].to_numpy(dtype=float))
     sine, cosine = np.sin(angle), np.cos(angle)
-    yaw = np.deg2rad(np.array([CAMERAS[c].yaw for c in shots["camera"]]))
+    yaw = np.deg2rad(np.array([CAMERAS[c].yaw for c in captures["camera"]]))
     rounded = [each(np.round(x / GRID) * GRID) for x in (sine, 1 / sine, 1 / cosine, np.tan(yaw), 1 / np.cos(yaw))]
     sin_e, inv_sin, inv_cos, tan_yaw, inv_yaw = rounded
-    away = each(shots["wall"].to_numpy()) - u * tan_yaw
+    away = each(captures["wall"].to_numpy()) - u * tan_yaw
     away = away.clamp(min=0.7)
     up = (v - away * sin_e) * inv_cos
     on_wall = up > 0
-    place_x, place_z = each(shots["place_x"].to_numpy()), each(shots["place_z"].to_numpy())
-    which = shots["camera"].to_numpy()
+    place_x, place_z = each(captures["place_x"].to_numpy()), each(captures["place_z"].to_numpy())
+    which = captures["camera"].to_numpy()
     walls, grounds = _places(device)
     page = torch.from_numpy(which.copy()).to(device)
     depth = (v * inv_sin).clamp(-4, 4).expand(-1, -1, window.width)
     wall = _bilinear(walls, page, (u * inv_yaw + place_x) * (1 / TEXEL), up * (1 / TEXEL), (True, False))
     ground = _bilinear(grounds, page, (u + place_x) * (1 / TEXEL), (depth + place_z) * (1 / TEXEL), (True, True))
-    shade = light.on_ground(u.expand_as(depth), -depth) * _settings(shots, "shadow", device)
+    shade = light.on_ground(u.expand_as(depth), -depth) * _settings(captures, "shadow", device)
     near = torch.zeros_like(depth)
     for foot in feet:  # contact: the ground is dark close to the soles
         dx, dz = u - each(foot[:, 0]), depth + each(foot[:, 1])
@@ -303,7 +303,7 @@ def _background(shots: pd.DataFrame, window: Window, light: _Sunlight, feet: Arr
     corner = (1 - (away - depth).clamp(min=0) * 2.5).clamp(min=0) * 0.22
     lit = (1 - shade) * (1 - 0.45 * near) * (1 - corner)
     skirting = 1 - (1 - up * 3).clamp(0, 1) * 0.18
-    key, ambient = _settings(shots, "key", device), _settings(shots, "ambient", device)
+    key, ambient = _settings(captures, "key", device), _settings(captures, "ambient", device)
     tone = (key * 0.72 + ambient * 0.9).transpose(0, 1)
     picture = [torch.where(on_wall, a * skirting, b * lit) for a, b in zip(wall, ground, strict=True)]
     return torch.stack(picture) * tone
@@ -319,7 +319,7 @@ def _shade(
     window: Window,
     sun: Array,
     tilt: Array,
-    shots: pd.DataFrame,
+    captures: pd.DataFrame,
     folds: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Colour (3, K) and flat sample index (K,) of all samples (of B x H x W) where a solid is seen."""
@@ -375,7 +375,7 @@ def _shade(
         hidden += torch.where(over < 0.3, (over - 0.008) * 9, torch.zeros_like(u)).clamp(0, 1)
     creases = 1 - hidden * 0.095
     rim = normal[2] * 0.22 + 0.78
-    key, ambient = (_settings(shots, name, device)[:, :, 0, 0].T[:, image] for name in ("key", "ambient"))
+    key, ambient = (_settings(captures, name, device)[:, :, 0, 0].T[:, image] for name in ("key", "ambient"))
     half_u, half_v, half_w = towards[0], towards[1], towards[2] + 1
     shine = (normal[0] * half_u + normal[1] * half_v + normal[2] * half_w).clamp(min=0)
     shine = shine * shine / (half_u * half_u + half_v * half_v + half_w * half_w)
@@ -402,24 +402,24 @@ def _blur(x: Tensor, sigma: Array) -> Tensor:
     return x
 
 
-def _photograph(scene: Tensor, shots: pd.DataFrame) -> Tensor:
+def _photograph(scene: Tensor, captures: pd.DataFrame) -> Tensor:
     """What the camera makes of light (B, 3, H, W): uint8, before JPEG."""
     device, (n, _, height, width) = scene.device, scene.shape
 
     def each(values: Array) -> Tensor:
         return torch.from_numpy(np.asarray(values, dtype=np.float32)).to(device)[:, None, None, None]
 
-    warmth = shots["warmth"].to_numpy()
-    gains = np.array([CAMERAS[c].gain for c in shots["camera"]]) * np.stack(
+    warmth = captures["warmth"].to_numpy()
+    gains = np.array([CAMERAS[c].gain for c in captures["camera"]]) * np.stack(
         [1 + warmth, np.ones(n), 1 - warmth], axis=1
     )
-    gains *= (np.array([CAMERAS[c].exposure for c in shots["camera"]]) * shots["exposure"].to_numpy())[:, None]
+    gains *= (np.array([CAMERAS[c].exposure for c in captures["camera"]]) * captures["exposure"].to_numpy())[:, None]
     gain = torch.from_numpy(np.round(gains / GRID) * GRID).to(device=device, dtype=torch.float32)[:, :, None, None]
     contrast, colourful, haze, noise = (
-        each(np.array([getattr(CAMERAS[c], k) for c in shots["camera"]]))
+        each(np.array([getattr(CAMERAS[c], k) for c in captures["camera"]]))
         for k in ("contrast", "saturation", "haze", "noise")
     )
-    x = _blur(scene, np.array([CAMERAS[c].blur for c in shots["camera"]]) * height) * gain
+    x = _blur(scene, np.array([CAMERAS[c].blur for c in captures["camera"]]) * height) * gain
     gray = x[:, 0:1] * 0.30 + x[:, 1:2] * 0.59 + x[:, 2:3] * 0.11
     x = gray + (x - gray) * colourful
     x = x.clamp(0, 1.6)
@@ -427,7 +427,7 @@ def _photograph(scene: Tensor, shots: pd.DataFrame) -> Tensor:
     x = x.clamp(0, 1)
     x = x + contrast * (x * (1 - x) * (2 * x - 1))
     x = haze + x * (1 - haze)
-    dirt = np.stack([_grain(seed, height, width) for seed in shots["noise"]])
+    dirt = np.stack([_grain(seed, height, width) for seed in captures["noise"]])
     x = x + torch.from_numpy(dirt).to(device) * noise
     return (x.clamp(0, 1) * 255).round().to(torch.uint8)
 
@@ -447,27 +447,27 @@ def _majority(parts: Tensor) -> Tensor:
 
 
 def _render(
-    people: pd.DataFrame, shots: pd.DataFrame, height: int, width: int, device: torch.device
+    people: pd.DataFrame, captures: pd.DataFrame, height: int, width: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    n = len(shots)
-    world, looks, shot = _actors(people, shots)
-    things, thing_looks = _things(shots)
+    n = len(captures)
+    world, looks, capture = _actors(people, captures)
+    things, thing_looks = _things(captures)
     things.material = things.material + len(MATERIALS) * (len(looks) + things.actor)
-    things.actor = things.actor + len(shot)
-    everything, shot = join([world, things]), np.r_[shot, np.arange(n)]
-    image = shot[everything.actor]
-    tilt, sun = _tilt(shots["elevation"].to_numpy(dtype=float)), _sun(shots)
+    things.actor = things.actor + len(capture)
+    everything, capture = join([world, things]), np.r_[capture, np.arange(n)]
+    image = capture[everything.actor]
+    tilt, sun = _tilt(captures["elevation"].to_numpy(dtype=float)), _sun(captures)
     posed = _rounded(everything.moved(tilt[image], np.zeros((len(everything), 3))))
-    fine = _window(posed, shots, SAMPLES * height, SAMPLES * width)
+    fine = _window(posed, captures, SAMPLES * height, SAMPLES * width)
     p = patches(posed)
     depth, winner = visible(p, image[p.solid], fine, device)
     table = torch.from_numpy(p.table).to(device)
     look = torch.from_numpy(np.concatenate([looks, thing_looks]).reshape(-1, WIDTH).T.astype(np.float32)).to(device)
     folds = _folds(device)
-    colour, flat = _shade(table, p, posed, look, depth, winner, fine, sun, tilt, shots, folds)
-    light = _Sunlight(everything, shot, sun, device)
+    colour, flat = _shade(table, p, posed, look, depth, winner, fine, sun, tilt, captures, folds)
+    light = _Sunlight(everything, capture, sun, device)
     coarse = Window(fine.left, fine.top, fine.du * SAMPLES, fine.dv * SAMPLES, height, width)
-    scene = _background(shots, coarse, light, _feet(everything, n), device)
+    scene = _background(captures, coarse, light, _feet(everything, n), device)
     samples = torch.zeros(3, depth.numel(), device=device)
     samples[:, flat] = colour
     samples = samples.view(3, *depth.shape)
@@ -483,11 +483,11 @@ def _render(
     scene = scene * mean(empty) + mean(samples)
     part = torch.from_numpy(np.r_[posed.part[p.solid], 0].astype(np.uint8)).to(device)[winner.to(torch.int64)]
     parts = _majority(torch.stack([part[:, a::SAMPLES, b::SAMPLES] for a, b in offsets]))
-    return _photograph(scene.transpose(0, 1), shots), parts
+    return _photograph(scene.transpose(0, 1), captures), parts
 
 
 def _feet(world: Solids, n: int) -> Array:
-    """Middles of the two soles of each shot's person on the ground, (2, N, 2); far away where nobody is."""
+    """Middles of the two soles of each capture's person on the ground, (2, N, 2); far away where nobody is."""
     out = np.full((2, n, 2), 99.0)
     soles = np.flatnonzero((world.material % len(MATERIALS) == MATERIALS.index("sole")) & (world.actor < n))
     middle = world.origin + 0.5 * world.frame[:, 1] * (world.scale[:, 1] * world.shape[:, 0])[:, None]
@@ -503,7 +503,7 @@ def batches(n: int, size: int) -> Iterator[slice]:
 
 
 def stream(
-    people: pd.DataFrame, shots: pd.DataFrame, height: int, width: int, device: torch.device, batch: int = BATCH
+    people: pd.DataFrame, captures: pd.DataFrame, height: int, width: int, device: torch.device, batch: int = BATCH
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Rows, images and part maps of one batch after the other, in order.
 
@@ -512,13 +512,13 @@ def stream(
     """
 
     def job(rows: slice) -> tuple[slice, Tensor, Tensor]:
-        return rows, *_render(people, shots.iloc[rows].reset_index(drop=True), height, width, device)
+        return rows, *_render(people, captures.iloc[rows].reset_index(drop=True), height, width, device)
 
     if device.type != "cpu":
-        yield from map(job, batches(len(shots), batch))
+        yield from map(job, batches(len(captures), batch))
         return
     workers = threads = torch.get_num_threads()
-    pieces = batches(len(shots), max(min(batch, -(-len(shots) // workers)), 1))
+    pieces = batches(len(captures), max(min(batch, -(-len(captures) // workers)), 1))
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
     try:
         ahead = deque(pool.submit(job, piece) for piece in islice(pieces, workers + 1))
@@ -538,19 +538,19 @@ def chosen(device: str | torch.device | None) -> torch.device:
 
 def render(
     people: pd.DataFrame,
-    shots: pd.DataFrame,
+    captures: pd.DataFrame,
     height: int = 128,
     width: int = 64,
     device: str | torch.device | None = None,
     batch: int = BATCH,
 ) -> tuple[Tensor, Tensor]:
-    """Images uint8 (N, 3, H, W) and part maps uint8 (N, H, W) of shots, as `plan` returns them.
+    """Images uint8 (N, 3, H, W) and part maps uint8 (N, H, W) of captures, as `plan` returns them.
 
-    The pixels depend on the shots alone, not on `batch`, nor on which shots are rendered together.
+    The pixels depend on the captures alone, not on `batch`, nor on which captures are rendered together.
     """
     where = chosen(device)
-    images = torch.zeros(len(shots), 3, height, width, dtype=torch.uint8, device=where)
-    parts = torch.zeros(len(shots), height, width, dtype=torch.uint8, device=where)
-    for rows, pixels, maps in stream(people, shots, height, width, where, batch):
+    images = torch.zeros(len(captures), 3, height, width, dtype=torch.uint8, device=where)
+    parts = torch.zeros(len(captures), height, width, dtype=torch.uint8, device=where)
+    for rows, pixels, maps in stream(people, captures, height, width, where, batch):
         images[rows], parts[rows] = pixels, maps
     return images, parts

@@ -18,10 +18,10 @@ from tqdm.auto import tqdm
 
 from ..errors import InputError
 from .body import PARTS
+from .captures import FOLDERS, SIZES, Size, plan
 from .population import DOWN_COLOURS, FIELDS, UP_COLOURS
 from .render import box_error, chosen, stream
 from .scene import CAMERAS
-from .shots import FOLDERS, SIZES, Size, plan
 
 # Raised whenever the same seed would give other pixels, so that old and new images are never mixed.
 REVISION = 2
@@ -125,14 +125,16 @@ def occlusion(parts: np.ndarray) -> np.ndarray:
 def _images(
     folder: Path,
     people: pd.DataFrame,
-    shots: pd.DataFrame,
+    captures: pd.DataFrame,
     recipe: dict[str, Any],
     device: str | torch.device | None,
     progress: bool,
 ) -> None:
-    """Renders and stores every shot that is not there yet."""
-    left = shots[[not (folder / path).exists() for path in shots["path"]]]
-    bar = tqdm(total=len(shots), initial=len(shots) - len(left), unit="image", desc="synthetic", disable=not progress)
+    """Renders and stores every capture that is not there yet."""
+    left = captures[[not (folder / path).exists() for path in captures["path"]]]
+    bar = tqdm(
+        total=len(captures), initial=len(captures) - len(left), unit="image", desc="synthetic", disable=not progress
+    )
     waiting: list[Future[None]] = []
     batch_by_batch = stream(people, left, recipe["height"], recipe["width"], chosen(device))
     with bar, ThreadPoolExecutor(2) as pool:
@@ -151,23 +153,23 @@ def _images(
         bar.update(len(waiting))
 
 
-def table(shots: pd.DataFrame, occluded: np.ndarray) -> pd.DataFrame:
+def table(captures: pd.DataFrame, occluded: np.ndarray) -> pd.DataFrame:
     """One row an image: what `synthetic.csv` holds."""
-    angle = shots["angle"].to_numpy(dtype=float)
+    angle = captures["angle"].to_numpy(dtype=float)
     return pd.DataFrame(
         {
-            "path": shots["path"],
-            "pid": shots["pid"],
-            "camid": shots["camera"] + 1,
-            "split": shots["split"],
-            "frame": shots["path"].str.extract(r"_(\d{6})_")[0].astype(int),
+            "path": captures["path"],
+            "pid": captures["pid"],
+            "camid": captures["camera"] + 1,
+            "split": captures["split"],
+            "frame": captures["path"].str.extract(r"_(\d{6})_")[0].astype(int),
             "orientation": (np.round(angle / 45) % 8).astype(int),
             "angle": angle.round(2),
-            "gait": shots["gait"].to_numpy(dtype=float).round(4),
+            "gait": captures["gait"].to_numpy(dtype=float).round(4),
             "occlusion": occluded.round(4),
-            "box_error": box_error(shots).round(4),
-            "camera": [CAMERAS[c].name for c in shots["camera"]],
-            "kind": shots["kind"],
+            "box_error": box_error(captures).round(4),
+            "camera": [CAMERAS[c].name for c in captures["camera"]],
+            "kind": captures["kind"],
         }
     )
 
@@ -195,7 +197,7 @@ def _shares(people: pd.DataFrame) -> dict[str, float]:
     return {name: round(100 * share, 1) for name, share in (ages | marked | multi).items()}
 
 
-def card(people: pd.DataFrame, shots: pd.DataFrame, recipe: dict[str, Any], size: Size) -> dict[str, Any]:
+def card(people: pd.DataFrame, captures: pd.DataFrame, recipe: dict[str, Any], size: Size) -> dict[str, Any]:
     """What a set says about itself."""
     return {
         "name": "synthetic",
@@ -211,7 +213,7 @@ def card(people: pd.DataFrame, shots: pd.DataFrame, recipe: dict[str, Any], size
         "cameras": [c.name for c in CAMERAS],
         "parts": PARTS,
         "train_identities_percent": _shares(people),
-        "images_per_train_identity": round(float((shots["split"] == "train").sum() / size.train_ids), 2),
+        "images_per_train_identity": round(float((captures["split"] == "train").sum() / size.train_ids), 2),
     }
 
 
@@ -283,13 +285,13 @@ def write(
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(target, recipe)
-    people, shots = plan(SIZES[size], seed)
-    _images(partial, people, shots, recipe, device, progress)
-    maps = (np.asarray(Image.open(partial / part_path(path)))[None] for path in shots["path"])
+    people, captures = plan(SIZES[size], seed)
+    _images(partial, people, captures, recipe, device, progress)
+    maps = (np.asarray(Image.open(partial / part_path(path)))[None] for path in captures["path"])
     occluded = np.concatenate([occlusion(one) for one in maps])
-    facts = card(people, shots, recipe, SIZES[size])
+    facts = card(people, captures, recipe, SIZES[size])
     savemat(partial / ATTRIBUTES, {"market_attribute": annotation(people)})
-    table(shots, occluded).to_csv(partial / TABLE, index=False, lineterminator="\n")
+    table(captures, occluded).to_csv(partial / TABLE, index=False, lineterminator="\n")
     (partial / "README.md").write_text(readme(facts), encoding="utf-8")
     (partial / CARD).write_text(json.dumps(facts, indent=2) + "\n")
     (partial / "recipe.json").unlink()

@@ -89,7 +89,7 @@ def _rows(
 
 
 def plan(size: Size, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """People (one row each; train, then test, then strangers who have no pid) and shots (one row an image)."""
+    """People (one row each; train, then test, then strangers who have no pid) and captures (one row an image)."""
     rng = np.random.default_rng([seed, 201])
     strangers = max((size.train_ids + size.test_ids) // 4, 12)
     people = pd.concat(
@@ -139,18 +139,18 @@ def plan(size: Size, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
                     "kind": kind,
                 }
             )
-    shots = pd.DataFrame(rows)
-    shots.insert(0, "number", np.arange(len(shots)))
-    shots = pd.concat([shots, _views(shots, len(people), total, seed)], axis=1)
-    shots["path"] = _paths(shots, seed)
-    return people, shots
+    captures = pd.DataFrame(rows)
+    captures.insert(0, "number", np.arange(len(captures)))
+    captures = pd.concat([captures, _views(captures, len(people), total, seed)], axis=1)
+    captures["path"] = _paths(captures, seed)
+    return people, captures
 
 
-def _views(shots: pd.DataFrame, n_people: int, first_stranger: int, seed: int) -> pd.DataFrame:
+def _views(captures: pd.DataFrame, n_people: int, first_stranger: int, seed: int) -> pd.DataFrame:
     """Pose, camera state, box and company of every image, from generators of the image and of its track."""
     rows = []
     for number, person, camera, track, kind in zip(
-        shots["number"], shots["person"], shots["camera"], shots["track"], shots["kind"], strict=True
+        captures["number"], captures["person"], captures["camera"], captures["track"], captures["kind"], strict=True
     ):
         along = np.random.default_rng([seed, 301, person, camera, track])
         rows.append(_view(along, np.random.default_rng([seed, 302, number]), camera, kind, first_stranger, n_people))
@@ -234,11 +234,11 @@ def _company(rng: np.random.Generator, stranger: int, people: int) -> dict[str, 
     }
 
 
-def _paths(shots: pd.DataFrame, seed: int) -> list[str]:
+def _paths(captures: pd.DataFrame, seed: int) -> list[str]:
     """`folder/PPPP_cCsS_FFFFFF_BB.jpg`, unique; frames of one track are 25 apart as in Market-1501."""
     used: set[str] = set()
     paths = []
-    for row in shots.itertuples():
+    for row in captures.itertuples():
         along = np.random.default_rng([seed, 401, int(row.person), int(row.camera), int(row.track)])
         sequence, frame = int(along.integers(1, 7)), int(along.integers(1, 4000)) * 25 + 1
         head = "-1" if row.pid == -1 else f"{row.pid:04d}"
