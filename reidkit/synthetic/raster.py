@@ -24,6 +24,10 @@ LU, LV, L1, QUU, QVV, Q11, QUV, QU1, QV1, G, SU, SV, S1, SW, LO, HI = range(16)
 GRID = 2.0**-15  # metres: poses are rounded to it, so that the last bit of a sine cannot reach a pixel
 
 
+def on_grid(x: np.ndarray) -> np.ndarray:
+    return np.round(x / GRID) * GRID
+
+
 @dataclass
 class Patches:
     """table (16, P) float32, the solid of each patch (P,), and corners of its bounding rectangle (P, 2)."""

@@ -20,7 +20,7 @@ from ..errors import InputError
 from .body import PARTS
 from .captures import FOLDERS, SIZES, Size, plan
 from .population import DOWN_COLOURS, FIELDS, UP_COLOURS
-from .render import box_error, chosen, stream
+from .render import box_error, choose_device, stream
 from .scene import CAMERAS
 
 # Raised whenever the same seed would give other pixels, so that old and new images are never mixed.
@@ -136,7 +136,7 @@ def _images(
         total=len(captures), initial=len(captures) - len(left), unit="image", desc="synthetic", disable=not progress
     )
     waiting: list[Future[None]] = []
-    batch_by_batch = stream(people, left, recipe["height"], recipe["width"], chosen(device))
+    batch_by_batch = stream(people, left, recipe["height"], recipe["width"], choose_device(device))
     with bar, ThreadPoolExecutor(2) as pool:
         for piece, images, parts in batch_by_batch:
             for done in waiting:
