@@ -1,5 +1,7 @@
 """People that do not exist, seen by six cameras that do not exist: a benchmark anyone may have.
 
+Nothing in here is needed to read the rest of the library.
+
 `plan` decides who is seen where, `render` draws it, `write` puts a whole benchmark on disk in the layout of
 Market-1501, with part maps and orientations besides.
 """

@@ -26,7 +26,7 @@ PARTS = {
     "handbag": 9, "occluder": 10,
 }  # fmt: skip
 # Every material: the part it belongs to where nothing else is said, the cue that colours it, its gloss and folds.
-MATERIALS = pd.read_csv(Path(__file__).with_name("materials.csv"), float_precision="round_trip").set_index("material")
+MATERIALS = pd.read_csv(Path(__file__).with_name("materials.csv")).set_index("material")
 ROUND, CAPPED, BOX = 0, 1, 2
 
 
@@ -354,8 +354,8 @@ def _torso(b: Builder, s: Skeleton, p: Cues) -> None:
         bust = s.at(side * 0.040, top - 0.088, 0.044)
         upper.only(woman & (p["age"] > 1)).ball(bust, vec(0.037, 0.038, 0.028))
     belly = 0.012 + 0.020 * np.clip(p["build"], 0, None) * elder
-    round_ = upper.only(p["child"] | (elder & (p["build"] > 0.1)))
-    round_.ball(s.at(0, 0.115, belly), vec(0.086, 0.088, 0.052) * col(s.girth))
+    bellied = upper.only(p["child"] | (elder & (p["build"] > 0.1)))
+    bellied.ball(s.at(0, 0.115, belly), vec(0.086, 0.088, 0.052) * col(s.girth))
     upper.of("collar").only(jacket).ball(s.at(0, top + 0.024, -0.046), vec(0.078, 0.046, 0.050))
     free = ~p["tucked"] | jacket
     drop = np.where(p["clothes"] == 1, 0.035, 0.005 - 0.060 * p["hem"])  # over a skirt the shirt ends high
@@ -510,8 +510,8 @@ def materials(p: Cues) -> Array:
     for name, garment in (("upper", "up"), ("sleeve", "up"), ("lower", "down")):
         kind = np.array([patterns[name] for name in p[f"{garment}_pattern"]])
         if name == "sleeve":  # of one colour where the pattern belongs to the breast, or the sleeve has its own
-            own = (p["sleeve_tone"] != p["up_0"]).any(axis=1)
-            kind = np.where(own | np.isin(p["up_pattern"], ["print", "yoke", "open", "shirt"]), 0, kind)
+            toned = (p["sleeve_tone"] != p["up_0"]).any(axis=1)
+            kind = np.where(toned | np.isin(p["up_pattern"], ["print", "yoke", "open", "shirt"]), 0, kind)
         columns = [p[f"{garment}_1"], p[f"{garment}_2"], kind, p[f"{garment}_scale"], p[f"{garment}_phase"]]
         table[:, MATERIALS.index.get_loc(name), 3:12] = np.column_stack(columns)
     lips = p["skin"] * np.array([0.80, 0.52, 0.50])

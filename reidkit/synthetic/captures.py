@@ -100,14 +100,15 @@ def plan(size: Size, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     pairs = min(round(size.train_ids * 3262 / 751), size.train)
     rows = _tracks(train, cameras_of(size.train_ids, pairs, rng), size.train, "train", rng)
     seen = cameras_of(size.test_ids, size.query, rng)
-    for person, cameras in zip(test, seen, strict=True):
+    for person, cameras in zip(test.tolist(), seen, strict=True):
         rows += [(person, camera, "query", int(rng.integers(3)), "person") for camera in cameras]
     rows += _tracks(test, seen, size.gallery - size.junk - size.distractors, "gallery", rng)
     for _ in range(size.junk):
         person, camera = rng.choice(test), rng.choice(6, p=JUNK_SEEN / JUNK_SEEN.sum())
         rows.append((person, camera, "gallery", int(rng.integers(3)), "junk"))
     for _ in range(size.distractors):
-        person, camera = rng.integers(total, len(people)), rng.choice(6, p=DISTRACTORS_SEEN / DISTRACTORS_SEEN.sum())
+        person = int(rng.integers(total, len(people)))
+        camera = rng.choice(6, p=DISTRACTORS_SEEN / DISTRACTORS_SEEN.sum())
         rows.append((person, camera, "gallery", int(rng.integers(3)), "distractor"))
     captures = pd.DataFrame(rows, columns=["person", "camera", "split", "track", "kind"])
     captures.insert(0, "number", np.arange(len(captures)))

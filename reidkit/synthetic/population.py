@@ -36,9 +36,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
 # of the clothes and what is carried.
 COUNTS = pd.read_csv(Path(__file__).with_name("counts.csv"))
 # The lowest hue, saturation and value of each colour word, then the highest; far enough apart for six cameras.
-HSV: dict[str, list[float]] = pd.read_csv(
-    Path(__file__).with_name("colours.csv"), index_col="colour", float_precision="round_trip"
-).T.to_dict("list")
+HSV = pd.read_csv(Path(__file__).with_name("colours.csv"), index_col="colour").T.to_dict("list")
 SKIN = ("#f2d3bb", "#e8bf9f", "#dcae8c", "#cf9b76", "#b98259", "#8f5d3d")
 DARK_HAIR = ("#15110f", "#1d1613", "#2b1d15", "#3b2618", "#4d3220", "#6b4525")
 GRAY_HAIR = ("#b9b7b3", "#d8d6d2", "#8f8d8a")
@@ -102,7 +100,8 @@ def colour(word: str, rng: np.random.Generator) -> str:
 def shade(base: str, amount: float) -> str:
     """The same colour lighter (amount > 0) or darker (amount < 0)."""
     rgb = np.array(to_rgb(base))
-    return to_hex(np.clip(rgb + (1 - rgb) * amount if amount > 0 else rgb * (1 + amount), 0, 1))
+    red, green, blue = np.clip(rgb + (1 - rgb) * amount if amount > 0 else rgb * (1 + amount), 0, 1)
+    return to_hex((red, green, blue))
 
 
 def _contrast(base: str, rng: np.random.Generator) -> str:
