@@ -43,7 +43,7 @@ def col(x: Number) -> Array:
     return np.asarray(x, dtype=float)[..., None]
 
 
-def between(a: Array, b: Array, share: Number) -> Array:
+def toward(a: Array, b: Array, share: Number) -> Array:
     """Points (N, 3) at a share of the way from a to b, beyond b if it is above 1."""
     return a + col(share) * (b - a)
 
@@ -288,17 +288,17 @@ def _legs(b: Builder, s: Skeleton, p: Cues) -> None:
     baggy = 1.0 + 0.28 * p["loose"] * ~p["woman"] + 0.06
     reach = np.where(p["woman"], 0.42 + 0.45 * p["length"], 0.72 + 0.36 * p["length"])
     for hip, knee, ankle, toe in s.legs:
-        thigh = between(hip, knee, np.where(dress, 0.55, 0.3))
+        thigh = toward(hip, knee, np.where(dress, 0.55, 0.3))
         bare.limb(thigh, knee, np.where(dress, 0.041, 0.045) * fat, 0.033 * fat)
-        calf = between(knee, ankle, 0.30) - np.array([0, 0, 0.006])
+        calf = toward(knee, ankle, 0.30) - np.array([0, 0, 0.006])
         bare.limb(knee, calf, 0.033 * fat, 0.0355 * fat)
         bare.limb(calf, ankle, 0.0355 * fat, 0.020)
         trousers.limb(hip, knee, 0.057 * fat, 0.039 * fat * baggy)
-        cuff = between(ankle, knee, 0.02 + 0.16 * (p["length"] < 0.15))
-        trousers.limb(knee, between(knee, cuff, 0.5), 0.039 * fat * baggy, 0.033 * fat * baggy)
+        cuff = toward(ankle, knee, 0.02 + 0.16 * (p["length"] < 0.15))
+        trousers.limb(knee, toward(knee, cuff, 0.5), 0.039 * fat * baggy, 0.033 * fat * baggy)
         trousers.cone(knee, cuff, 0.038 * fat * baggy, (0.027 + 0.012 * p["flare"]) * baggy)
-        end = between(hip, knee, np.minimum(reach, 1.0)) + (ankle - knee) * col(np.maximum(reach - 1, 0))
-        shorts.limb(hip, between(hip, end, 0.45), 0.056 * fat, 0.053 * fat)
+        end = toward(hip, knee, np.minimum(reach, 1.0)) + (ankle - knee) * col(np.maximum(reach - 1, 0))
+        shorts.limb(hip, toward(hip, end, 0.45), 0.056 * fat, 0.053 * fat)
         shorts.cone(hip, end, 0.056 * fat, (0.047 + 0.014 * p["loose"]) * fat)
         _foot(b, p, knee, ankle, toe, dress | short)
 
@@ -307,16 +307,16 @@ def _foot(b: Builder, p: Cues, knee: Array, ankle: Array, toe: Array, bare: Arra
     sandal, boot, pump = (p["shoe_style"] == style for style in ("sandal", "boot", "pump"))
     shoes = b.of("shoes")
     heel = ankle + np.array([0, -0.020, -0.014])
-    b.limb(ankle, between(ankle, knee, 0.12), 0.022, 0.022)
-    b.of("socks").only(p["has_socks"] & bare).limb(ankle, between(ankle, knee, 0.24), 0.0255, 0.026)
+    b.limb(ankle, toward(ankle, knee, 0.12), 0.022, 0.022)
+    b.of("socks").only(p["has_socks"] & bare).limb(ankle, toward(ankle, knee, 0.24), 0.0255, 0.026)
     width = np.where(pump, 0.019, np.where(boot, 0.026, 0.0245))
     shoes.only(~sandal).limb(heel, toe, np.where(pump, 0.021, 0.025), width)
     b.only(sandal).limb(heel, toe, 0.020, 0.018)
-    across = between(heel, toe, 0.6) + np.array([0, 0.006, 0])
+    across = toward(heel, toe, 0.6) + np.array([0, 0.006, 0])
     shoes.only(sandal | pump).ball(across, vec(0.025, 0.019, 0.020))
     under = np.array([0, -0.013, 0.0])
     b.of("sole").limb(heel + under, toe + under, 0.0165, 0.016, wide=1.62)
-    shoes.only(boot).cone(ankle + np.array([0, -0.01, 0]), between(ankle, knee, 0.42), 0.028, 0.034)
+    shoes.only(boot).cone(ankle + np.array([0, -0.01, 0]), toward(ankle, knee, 0.42), 0.028, 0.034)
 
 
 def _spine(s: Skeleton) -> dict[str, Any]:
@@ -383,8 +383,8 @@ def _arms(b: Builder, s: Skeleton, p: Cues) -> None:
         bare.limb(elbow, wrist, 0.024 * fat, 0.017 * fat)
         sleeve.limb(shoulder, elbow, 0.043 * fat, 0.041 * fat)
         sleeve.limb(elbow, wrist, 0.041 * fat, 0.036 * fat)
-        short_sleeve.limb(shoulder, between(shoulder, elbow, 0.12), 0.036 * fat, 0.036 * fat)
-        end = between(shoulder, elbow, reach)
+        short_sleeve.limb(shoulder, toward(shoulder, elbow, 0.12), 0.036 * fat, 0.036 * fat)
+        end = toward(shoulder, elbow, reach)
         short_sleeve.cone(shoulder, end, 0.035 * fat, (0.036 + 0.010 * p["loose"]) * fat)
         along = unit(wrist - elbow)
         palm = wrist + 0.032 * along
@@ -479,7 +479,7 @@ def _handbag(b: Builder, s: Skeleton, p: Cues) -> None:
     scale = 1.20 + 0.40 * p["bag_size"]
     _, elbow, wrist = (np.where(col(side > 0), left, right) for left, right in zip(*s.arms, strict=True))
     crook = p["bag_size"] < 0.3
-    grip = np.where(col(crook), between(elbow, wrist, 0.55), wrist + np.array([0, -0.040, 0.0]))
+    grip = np.where(col(crook), toward(elbow, wrist, 0.55), wrist + np.array([0, -0.040, 0.0]))
     upper = grip + vec(side * 0.012, 0.0, 0.0) + vec(0.0, -0.045 * scale, 0.0)
     lower = upper + vec(0.0, -0.110 * scale, 0.0)
     bag.cone(lower, upper, 0.033 * scale, 0.022 * scale, wide=2.5)

@@ -64,11 +64,13 @@ def share_out(total: int, weights: np.ndarray, least: int = 1) -> np.ndarray:
     return counts + least
 
 
-Row = tuple[int, int, str, int, str]  # person, camera, split, track, kind
+def _tracks(
+    people: np.ndarray, seen: list[np.ndarray], total: int, split: str, rng: np.random.Generator
+) -> list[tuple[Any, ...]]:
+    """Person, camera, split, track and kind of images of real people.
 
-
-def _tracks(people: np.ndarray, seen: list[np.ndarray], total: int, split: str, rng: np.random.Generator) -> list[Row]:
-    """Images of real people: long-tailed counts a person and camera, in short tracks of neighbouring frames."""
+    Counts a person and camera have a long tail; the images come in short tracks of neighbouring frames.
+    """
     pairs = [(i, camera) for i, cameras in enumerate(seen) for camera in cameras]
     busy = np.exp(rng.normal(0, 0.45, len(people)))
     weights = np.array([busy[i] * np.exp(rng.normal(0, 0.55)) for i, _ in pairs])

@@ -41,7 +41,7 @@ SKIN = ("#f2d3bb", "#e8bf9f", "#dcae8c", "#cf9b76", "#b98259", "#8f5d3d")
 DARK_HAIR = ("#15110f", "#1d1613", "#2b1d15", "#3b2618", "#4d3220", "#6b4525")
 GRAY_HAIR = ("#b9b7b3", "#d8d6d2", "#8f8d8a")
 
-Row = Mapping[str, int]  # the 27 fields of one person
+Annotation = Mapping[str, int]  # the 27 fields of one person
 
 
 def spread(chances: np.ndarray, rng: np.random.Generator, strata: np.ndarray) -> np.ndarray:
@@ -118,7 +118,7 @@ def _pick(rng: np.random.Generator, weights: Mapping[str, float]) -> str:
 
 
 def _garment(
-    row: Row, fields: Sequence[str], weights: Mapping[str, float], rng: np.random.Generator
+    row: Annotation, fields: Sequence[str], weights: Mapping[str, float], rng: np.random.Generator
 ) -> tuple[str, list[str]]:
     """Pattern and three colours of a garment; none of the fields marked means strongly multi-coloured."""
     word = next((name.removeprefix("up").removeprefix("down") for name in fields if row[name] == 2), None)
@@ -131,7 +131,7 @@ def _garment(
     return _pick(rng, weights), [base, second, third]
 
 
-def _upper(row: Row, rng: np.random.Generator) -> tuple[str, list[str]]:
+def _upper(row: Annotation, rng: np.random.Generator) -> tuple[str, list[str]]:
     elder, woman = row["age"] >= 3, row["gender"] == 2
     weights = {
         "plain": 0.14, "hoops": 0.16, "stripes": 0.08, "checks": 0.10, "dots": 0.10 if woman else 0.03,
@@ -140,7 +140,7 @@ def _upper(row: Row, rng: np.random.Generator) -> tuple[str, list[str]]:
     return _garment(row, UP_COLOURS, weights, rng)
 
 
-def _lower(row: Row, rng: np.random.Generator) -> tuple[str, list[str]]:
+def _lower(row: Annotation, rng: np.random.Generator) -> tuple[str, list[str]]:
     if row["clothes"] == 1:
         weights = {"plain": 0.3, "dots": 0.2, "hoops": 0.15, "checks": 0.15, "yoke": 0.12, "stripes": 0.08}
     else:
@@ -149,7 +149,7 @@ def _lower(row: Row, rng: np.random.Generator) -> tuple[str, list[str]]:
     return _garment(row, DOWN_COLOURS, weights, rng)
 
 
-def _hair(row: Row, rng: np.random.Generator) -> tuple[str, str]:
+def _hair(row: Annotation, rng: np.random.Generator) -> tuple[str, str]:
     woman, old = row["gender"] == 2, row["age"] == 4
     if row["hair"] == 2:
         style = _pick(rng, {"loose": 0.4, "ponytail": 0.35, "long": 0.25})
@@ -162,7 +162,7 @@ def _hair(row: Row, rng: np.random.Generator) -> tuple[str, str]:
     return style, shade(str(rng.choice(tones, p=weights)), rng.uniform(-0.15, 0.1))
 
 
-def _cues(row: Row, rng: np.random.Generator) -> dict[str, object]:
+def _cues(row: Annotation, rng: np.random.Generator) -> dict[str, object]:
     """Everything about one person that no attribute names, drawn to agree with the attributes."""
     woman, child, elder, old = row["gender"] == 2, row["age"] == 1, row["age"] >= 3, row["age"] == 4
     upper_pattern, upper = _upper(row, rng)

@@ -18,7 +18,7 @@ from torch import Tensor
 from .body import BOX, CAPPED, ROUND, Array, Number, Solids
 
 TILE = 8
-FAR = -1e6
+NO_DEPTH = -1e6
 # Rows of a patch table.
 LU, LV, L1, QUU, QVV, Q11, QUV, QU1, QV1, G, SU, SV, S1, SW, LO, HI = range(16)
 GRID = 2.0**-15  # metres: poses are rounded to it, so that the last bit of a sine cannot reach a pixel
@@ -170,12 +170,12 @@ class Window:
 
 
 def visible(p: Patches, image: Array, window: Window, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Nearest patch at every sample: depth w (B, H, W) float32, FAR where none, and patch (B, H, W) int32 or -1.
+    """Nearest patch at every sample: depth w (B, H, W) float32, NO_DEPTH where none, and patch (B, H, W) int32 or -1.
 
     Patches are bounded to 8 x 8 tiles; the k-th candidates of all tiles are compared at once.
     """
     n, th, tw = len(window.left), -(-window.height // TILE), -(-window.width // TILE)
-    depth = torch.full((n * th * tw, TILE, TILE), FAR, device=device)
+    depth = torch.full((n * th * tw, TILE, TILE), NO_DEPTH, device=device)
     winner = torch.full((n * th * tw, TILE, TILE), -1, dtype=torch.int32, device=device)
     scale = np.stack([window.du, window.dv], axis=1)[image]
     corner = np.stack([window.left, window.top], axis=1)[image]

@@ -79,7 +79,7 @@ def _actors(people: pd.DataFrame, c: Cues) -> tuple[Solids, Array, Array]:
 
 
 # Colour and folds of the materials of things in the way.
-THINGS = {
+_THINGS = {
     "dark": (0.20, 0.21, 0.22, 0.0),
     "flap": (0.62, 0.63, 0.64, 0.0),
     "bag": (0.72, 0.24, 0.16, 0.0),
@@ -111,7 +111,7 @@ def _things(c: Cues) -> tuple[Solids, Array]:
     for x, y, r in ((0.0, 0.75, 0.26), (-0.18, 0.62, 0.18), (0.17, 0.66, 0.20), (0.05, 0.98, 0.17)):
         plant.of("hat").ball(up(y, x), vec(r, 0.9 * r, r))
     table = np.zeros((n, len(MATERIALS), WIDTH))
-    for name, (*rgb, folds) in THINGS.items():
+    for name, (*rgb, folds) in _THINGS.items():
         table[:, MATERIALS.index.get_loc(name), :9] = np.tile(rgb, 3)
         table[:, MATERIALS.index.get_loc(name), 13] = folds
     return b.solids(), table

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-Array = np.ndarray
 TEXEL = 0.0125  # metres a texel
 WALL = (288, 960)  # texels: 3.6 m high, 12 m round
 MUTED = 0.48  # share of a place's colourfulness that is kept
@@ -48,12 +47,12 @@ CAMERAS = tuple(
 )
 
 
-def _noise(shape: tuple[int, int], cells: int, rng: np.random.Generator) -> Array:
+def _noise(shape: tuple[int, int], cells: int, rng: np.random.Generator) -> np.ndarray:
     """Smooth noise in -1..1 that repeats at the borders; `cells` bumps along the shorter side."""
     size = min(shape) // cells
     grid = rng.uniform(-1, 1, (max(shape[0] // size, 1), max(shape[1] // size, 1)))
 
-    def blend(values: Array, length: int) -> Array:
+    def blend(values: np.ndarray, length: int) -> np.ndarray:
         at = np.arange(length) * len(values) / length
         low, t = np.floor(at).astype(int), at % 1
         t = (t * t * (3 - 2 * t)).reshape(-1, *[1] * (values.ndim - 1))
@@ -62,7 +61,7 @@ def _noise(shape: tuple[int, int], cells: int, rng: np.random.Generator) -> Arra
     return blend(blend(grid, shape[0]).T, shape[1]).T
 
 
-def fold_noise() -> Array:
+def fold_noise() -> np.ndarray:
     """(256, 256) smooth noise, repeating, from which cloth folds and hair strands are read."""
     rng = np.random.default_rng(7)
     return (0.65 * _noise((256, 256), 16, rng) + 0.35 * _noise((256, 256), 40, rng)).astype(np.float32)
@@ -123,7 +122,7 @@ class Canvas:
             for j in range(round(width / w)):
                 self.rect(j * w + shift, y, 0.02, h, joint, 0.8)
 
-    def bush(self, x: float, y: float, r: float, greens: Array) -> None:
+    def bush(self, x: float, y: float, r: float, greens: np.ndarray) -> None:
         """Overlapping leaves."""
         for _ in range(int(90 * r)):
             angle, reach = self.rng.uniform(0, 2 * np.pi), r * np.sqrt(self.rng.random())
@@ -150,7 +149,7 @@ class Canvas:
         self.disc(x, base + 0.92 * h, 0.065 * h, 0.075 * h, (0.20, 0.15, 0.13))
         self.disc(x, base + 0.90 * h, 0.045 * h, 0.055 * h, (0.70, 0.54, 0.44))
 
-    def blurred(self, texels: int) -> Array:
+    def blurred(self, texels: int) -> np.ndarray:
         """(H, W, 3) float32 after three box blurs, which come close to a Gaussian and are exact everywhere."""
         out = self.pixels
         for _ in range(3 if texels else 0):
@@ -292,7 +291,7 @@ _PAINTERS = (_shop_front, _brick_street, _park_path, _supermarket, _underpass, _
 
 
 @cache
-def place(camera: int) -> tuple[Array, Array]:
+def place(camera: int) -> tuple[np.ndarray, np.ndarray]:
     """Wall (288, 960, 3) and ground (512, 512, 3) of camera 0..5 as float32 in 0..1, row 0 at the bottom."""
     rng = np.random.default_rng([11, camera])
     wall = Canvas(WALL, CAMERAS[camera].wall_colour, rng)

@@ -118,7 +118,7 @@ def _images(
         finish()
 
 
-def table(captures: pd.DataFrame, occluded: np.ndarray) -> pd.DataFrame:
+def image_table(captures: pd.DataFrame, occluded: np.ndarray) -> pd.DataFrame:
     """One row an image: what `synthetic.csv` holds."""
     angle = captures["angle"].to_numpy(dtype=float)
     return pd.DataFrame(
@@ -226,7 +226,7 @@ def write(
     occluded = np.array([occlusion(np.asarray(Image.open(partial / part_path(path)))) for path in captures["path"]])
     facts = card(people, captures, recipe, SIZES[size])
     savemat(partial / ATTRIBUTES, {"market_attribute": annotation(people)})
-    table(captures, occluded).to_csv(partial / TABLE, index=False, lineterminator="\n")
+    image_table(captures, occluded).to_csv(partial / TABLE, index=False, lineterminator="\n")
     (partial / "README.md").write_text(readme(facts), encoding="utf-8")
     (partial / CARD).write_text(json.dumps(facts, indent=2) + "\n")
     (partial / "recipe.json").unlink()
