@@ -31,8 +31,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    people, shots = synthetic.plan(synthetic.SIZES["quick"], 0)
-    shots = shots.sample(options.images, random_state=0)
+    people, captures = synthetic.plan(synthetic.SIZES["quick"], 0)
+    captures = captures.sample(options.images, random_state=0)
     print(f"{platform.machine()}, {options.threads} threads, torch {torch.__version__}")
     if torch.cuda.is_available():
         print(torch.cuda.get_device_name())
@@ -44,10 +44,10 @@ def main() -> None:
     for device, height, width, batch in plans:
 
         def work(device: str = device, height: int = height, width: int = width, batch: int = batch) -> object:
-            return synthetic.render(people, shots, height, width, device, batch)
+            return synthetic.render(people, captures, height, width, device, batch)
 
         work()
-        print(f"| {device} | {height} x {width} | {batch} | {rate(work, len(shots)):.0f} |")
+        print(f"| {device} | {height} x {width} | {batch} | {rate(work, len(captures)):.0f} |")
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from PIL import Image
 
 from reidkit import synthetic
 from reidkit.errors import InputError
+from reidkit.synthetic.captures import FOLDERS
 from reidkit.synthetic.population import DOWN_COLOURS, FIELDS, UP_COLOURS
-from reidkit.synthetic.shots import FOLDERS
 from reidkit.synthetic.write import part_path
 
 # Percent of the identities of Market-1501 with each attribute (value 2; ages apart), training and test half.
@@ -95,17 +95,17 @@ def test_small_populations_keep_rare_classes() -> None:
 @pytest.mark.parametrize("name", list(synthetic.SIZES))
 def test_plan_has_the_counts_it_promises(name: str) -> None:
     size = synthetic.SIZES[name]
-    people, shots = synthetic.plan(size, 0)
-    assert shots["split"].value_counts().to_dict() == {
+    people, captures = synthetic.plan(size, 0)
+    assert captures["split"].value_counts().to_dict() == {
         "train": size.train,
         "query": size.query,
         "gallery": size.gallery,
     }
-    assert (shots["pid"] == -1).sum() == size.junk
-    assert (shots["pid"] == 0).sum() == size.distractors
-    assert shots["path"].is_unique
-    train, query = shots[shots["split"] == "train"], shots[shots["split"] == "query"]
-    gallery = shots[(shots["split"] == "gallery") & (shots["pid"] > 0)]
+    assert (captures["pid"] == -1).sum() == size.junk
+    assert (captures["pid"] == 0).sum() == size.distractors
+    assert captures["path"].is_unique
+    train, query = captures[captures["split"] == "train"], captures[captures["split"] == "query"]
+    gallery = captures[(captures["split"] == "gallery") & (captures["pid"] > 0)]
     assert train["pid"].nunique() == size.train_ids
     assert query["pid"].nunique() == gallery["pid"].nunique() == size.test_ids
     assert not set(train["pid"]) & set(query["pid"])
@@ -166,8 +166,8 @@ def test_annotation_has_the_real_format(written: Path) -> None:
 
 
 def test_pixels_do_not_depend_on_the_batch() -> None:
-    people, shots = synthetic.plan(synthetic.SIZES["smoke"], 4)
-    chosen = shots.sample(64, random_state=0)
+    people, captures = synthetic.plan(synthetic.SIZES["smoke"], 4)
+    chosen = captures.sample(64, random_state=0)
     images, parts = synthetic.render(people, chosen, device="cpu", batch=64)
     again, parts_again = synthetic.render(people, chosen, device="cpu", batch=64)
     single = [synthetic.render(people, chosen.iloc[[i]], device="cpu", batch=1) for i in range(0, 64, 3)]
@@ -187,25 +187,25 @@ def test_same_seed_same_files(written: Path, tmp_path: Path) -> None:
 
 
 def test_seeds_differ() -> None:
-    (people, shots), (others, other_shots) = (synthetic.plan(SMALL, seed) for seed in (0, 1))
-    a = synthetic.render(people, shots.iloc[:4], device="cpu")[0]
-    b = synthetic.render(others, other_shots.iloc[:4], device="cpu")[0]
+    (people, captures), (others, other_captures) = (synthetic.plan(SMALL, seed) for seed in (0, 1))
+    a = synthetic.render(people, captures.iloc[:4], device="cpu")[0]
+    b = synthetic.render(others, other_captures.iloc[:4], device="cpu")[0]
     assert not torch.equal(a, b)
 
 
 def _clean(n: int, **columns: object) -> tuple[pd.DataFrame, pd.DataFrame]:
     """n people seen from the front by the first camera, unobstructed, in true boxes, with chosen cues."""
-    people, shots = synthetic.plan(synthetic.Size(max(n, 4), 4, 64, 12, 20, 0, 0), 2)
-    people, shots = people.iloc[:n].copy(), shots.iloc[:n].copy()
+    people, captures = synthetic.plan(synthetic.Size(max(n, 4), 4, 64, 12, 20, 0, 0), 2)
+    people, captures = people.iloc[:n].copy(), captures.iloc[:n].copy()
     people["up_pattern"], people["down_pattern"] = "plain", "plain"
     for field in ("backpack", "bag", "handbag", "hat"):
         people[field] = 1
     for name, value in columns.items():
         people[name] = value
-    shots["person"] = np.arange(n)
-    shots["camera"], shots["other"], shots["thing"], shots["empty"] = 0, -1, "", False
-    shots["angle"], shots["dx"], shots["dy"], shots["zoom"], shots["stretch"] = 10.0, 0.0, 0.0, 1.05, 1.0
-    return people, shots
+    captures["person"] = np.arange(n)
+    captures["camera"], captures["other"], captures["thing"], captures["empty"] = 0, -1, "", False
+    captures["angle"], captures["dx"], captures["dy"], captures["zoom"], captures["stretch"] = 10.0, 0.0, 0.0, 1.05, 1.0
+    return people, captures
 
 
 @pytest.mark.parametrize(
@@ -221,11 +221,11 @@ def _clean(n: int, **columns: object) -> tuple[pd.DataFrame, pd.DataFrame]:
     ],
 )
 def test_part_maps_lie_where_the_colour_is(part: str, columns: dict[str, object]) -> None:
-    people, shots = _clean(12, **columns)
-    shots["angle"] = float(columns.get("angle", 10.0))  # type: ignore[arg-type]
-    images, parts = synthetic.render(people, shots, device="cpu")
+    people, captures = _clean(12, **columns)
+    captures["angle"] = float(columns.get("angle", 10.0))  # type: ignore[arg-type]
+    images, parts = synthetic.render(people, captures, device="cpu")
     plain_people, _ = _clean(12, **{k: "#808080" if str(v).startswith("#") else v for k, v in columns.items()})
-    plain, same_parts = synthetic.render(plain_people, shots, device="cpu")
+    plain, same_parts = synthetic.render(plain_people, captures, device="cpu")
     assert torch.equal(parts, same_parts)  # colours do not move anything
     changed = ((images.int() - plain.int()).abs().amax(dim=1) > 30).numpy()
     labelled = (parts == synthetic.PARTS[part]).numpy()
@@ -240,14 +240,14 @@ def test_part_maps_lie_where_the_colour_is(part: str, columns: dict[str, object]
 
 def test_things_carried_show_only_where_marked() -> None:
     for part in ("hat", "backpack", "bag", "handbag"):
-        people, shots = _clean(12)
-        assert not (synthetic.render(people, shots, device="cpu")[1] == synthetic.PARTS[part]).any()
+        people, captures = _clean(12)
+        assert not (synthetic.render(people, captures, device="cpu")[1] == synthetic.PARTS[part]).any()
 
 
 def test_other_resolutions_show_the_same_scene() -> None:
-    people, shots = _clean(6)
-    small, parts = synthetic.render(people, shots, device="cpu")
-    large, large_parts = synthetic.render(people, shots, 256, 128, device="cpu")
+    people, captures = _clean(6)
+    small, parts = synthetic.render(people, captures, device="cpu")
+    large, large_parts = synthetic.render(people, captures, 256, 128, device="cpu")
     assert large.shape == (6, 3, 256, 128)
     assert (large_parts[:, ::2, ::2] == parts).float().mean() > 0.93
     pooled = torch.nn.functional.avg_pool2d(large.float(), 2)
@@ -314,8 +314,8 @@ def test_sheet_shows_people_and_parts(tmp_path: Path) -> None:
 def test_cuda_draws_the_same_pixels() -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    people, shots = synthetic.plan(synthetic.SIZES["smoke"], 0)
-    here, parts = synthetic.render(people, shots.iloc[:64], device="cpu")
-    there, parts_there = synthetic.render(people, shots.iloc[:64], device="cuda")
+    people, captures = synthetic.plan(synthetic.SIZES["smoke"], 0)
+    here, parts = synthetic.render(people, captures.iloc[:64], device="cpu")
+    there, parts_there = synthetic.render(people, captures.iloc[:64], device="cuda")
     assert (here != there.cpu()).float().mean() < 1e-3
     assert (parts != parts_there.cpu()).float().mean() < 1e-3

@@ -7,9 +7,9 @@ import pandas as pd
 from PIL import Image, ImageOps
 
 from .body import PARTS
+from .captures import Size, plan
 from .render import render
 from .scene import CAMERAS
-from .shots import Size, plan
 
 # One colour a part, for looking at part maps.
 COLOURS = np.array([
@@ -36,9 +36,9 @@ def _variety(people: pd.DataFrame, n: int) -> list[int]:
 
 def sheet(path: str | os.PathLike[str] | None = None, seed: int = 0, people: int = 8, height: int = 128) -> Image.Image:
     """One row a person: eight orientations through the six cameras, then part maps; saved if a path is given."""
-    cast, shots = plan(Size(96, 16, 960, 64, 128, 0, 0), seed)
+    cast, captures = plan(Size(96, 16, 960, 64, 128, 0, 0), seed)
     rows = _variety(cast[cast["split"] == "train"], people)
-    views = shots[shots["kind"] == "person"].iloc[: len(rows) * 8].reset_index(drop=True)
+    views = captures[captures["kind"] == "person"].iloc[: len(rows) * 8].reset_index(drop=True)
     views["person"] = np.repeat(rows, 8)
     views["angle"] = np.tile(np.arange(8) * 45.0, len(rows))
     views["camera"] = [(k + r) % len(CAMERAS) for r in range(len(rows)) for k in range(8)]

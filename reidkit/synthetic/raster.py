@@ -15,51 +15,58 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .body import BOX, CAPPED, ROUND, Solids
+from .body import BOX, CAPPED, ROUND, Array, Number, Solids
 
 TILE = 8
-FAR = -1e6
+NO_DEPTH = -1e6
 # Rows of a patch table.
 LU, LV, L1, QUU, QVV, Q11, QUV, QU1, QV1, G, SU, SV, S1, SW, LO, HI = range(16)
 GRID = 2.0**-15  # metres: poses are rounded to it, so that the last bit of a sine cannot reach a pixel
+
+
+def on_grid(x: Array) -> Array:
+    return np.round(x / GRID) * GRID
 
 
 @dataclass
 class Patches:
     """table (16, P) float32, the solid of each patch (P,), and corners of its bounding rectangle (P, 2)."""
 
-    table: np.ndarray
-    solid: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    table: Array
+    solid: Array
+    low: Array
+    high: Array
 
 
-def _outer(x: np.ndarray) -> np.ndarray:
+def _outer(x: Array) -> Array:
     return x[..., :, None] * x[..., None, :]
 
 
 def _row(
-    line: np.ndarray,
-    gain: np.ndarray,
-    form: np.ndarray,
-    curved: float,
-    clip: np.ndarray,
-    slope: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    valid: np.ndarray,
-) -> np.ndarray:
+    line: Array,
+    form: Array,
+    valid: Array,
+    *,
+    curved: bool,
+    gain: Number = 1.0,
+    clip: Number = 0.0,
+    slope: Number = 0.0,
+    low: Number = -1e9,
+    high: Number = 1e9,
+) -> Array:
     """One patch a solid as (N, 16); `form` (N, 3, 3) is Q in (u, v, 1), negative everywhere if not valid."""
-    q = np.stack(
-        [form[:, 0, 0], form[:, 1, 1], form[:, 2, 2], 2 * form[:, 0, 1], 2 * form[:, 0, 2], 2 * form[:, 1, 2]], 1
-    )
-    q = np.where(valid[:, None], q * gain[:, None], np.array([0, 0, -1.0, 0, 0, 0]))
-    line, clip = np.where(valid[:, None], line, 0), np.where(valid[:, None], clip, 0)
-    rest = np.stack([np.where(valid, slope, 0), low, high], axis=1)
-    return np.concatenate([line, q, np.full((len(q), 1), curved), clip, rest], axis=1)
+    row = np.zeros((len(form), 16))
+    row[:, LU : L1 + 1], row[:, SU : S1 + 1], row[:, SW] = line, clip, slope
+    row[:, QUU : Q11 + 1] = np.diagonal(form, axis1=1, axis2=2)
+    row[:, QUV : QV1 + 1] = 2 * np.stack([form[:, 0, 1], form[:, 0, 2], form[:, 1, 2]], axis=1)
+    row[:, QUU : QV1 + 1] *= np.broadcast_to(gain, len(form))[:, None]
+    row[~valid] = 0
+    row[~valid, Q11] = -1
+    row[:, G], row[:, LO], row[:, HI] = curved, low, high
+    return row
 
 
-def _quadric(ray: np.ndarray, base: np.ndarray, sign: np.ndarray, const: np.ndarray) -> tuple[np.ndarray, ...]:
+def _quadric(ray: Array, base: Array, sign: Array, const: Array) -> tuple[Array, ...]:
     """Front sheet of sum_i sign_i (base_i . (u, v, 1) + ray_i w)^2 = const: line, 1 / A^2, form, A > 0."""
     a = np.sum(sign * ray * ray, axis=1)
     b = np.sum((sign * ray)[:, :, None] * base, axis=1)
@@ -77,45 +84,40 @@ def patches(solids: Solids) -> Patches:
     ray = matrix[:, :, 2]
     base = np.concatenate([matrix[:, :, :2], -np.sum(matrix * solids.origin[:, None, :], axis=2)[:, :, None]], axis=2)
     length, ra, rb = solids.shape.T
-    ones, wide = np.ones(n), np.full(n, 1e9)
-    rows = []
-    slope = np.where(solids.kind == ROUND, 0.0, (ra - rb) / np.maximum(length, 1e-9))
-    taper = np.clip((ra - rb) / np.maximum(length, 1e-9), -0.999, 0.999)
+    is_round, is_box = solids.kind == ROUND, solids.kind == BOX
+    slope = (ra - rb) / np.maximum(length, 1e-9)
+    taper = np.clip(slope, -0.999, 0.999)
     cosine = np.sqrt(1 - taper * taper)
-    is_round = solids.kind == ROUND
-    m = np.where(is_round, taper / cosine, slope)
-    k = np.where(is_round, ra / cosine, ra)
-    start = np.where(is_round, ra * taper, 0.0)
-    stop = np.where(is_round, length + rb * taper, length)
+    m, k = np.where(is_round, taper / cosine, slope), np.where(is_round, ra / cosine, ra)
+    start, stop = np.where(is_round, ra * taper, 0.0), np.where(is_round, length + rb * taper, length)
     # The side: x^2 + z^2 = (k - m y)^2 between two planes.
-    cone_ray = np.stack([ray[:, 0], -m * ray[:, 1], ray[:, 2]], axis=1)
-    cone_base = np.stack([base[:, 0], -m[:, None] * base[:, 1], base[:, 2]], axis=1)
+    cone_ray, cone_base = ray.copy(), base.copy()
+    cone_ray[:, 1], cone_base[:, 1] = -m * ray[:, 1], -m[:, None] * base[:, 1]
     cone_base[:, 1, 2] += k
-    side = _quadric(cone_ray, cone_base, np.tile([1.0, -1.0, 1.0], (n, 1)), np.zeros(n))
-    has_side = side[3] & (solids.kind != BOX) & (length > 0)
-    rows.append(_row(side[0], side[1], side[2], 1.0, base[:, 1], ray[:, 1], start, stop, has_side))
-    plus = np.ones((n, 3))
+    line, gain, form, valid = _quadric(cone_ray, cone_base, np.array([[1.0, -1.0, 1.0]]), np.zeros(n))
+    valid = valid & ~is_box & (length > 0)
+    plane = {"clip": base[:, 1], "slope": ray[:, 1], "low": start, "high": stop}
+    rows = [_row(line, form, valid, curved=True, gain=gain, **plane)]
     for end, radius in ((np.zeros(n), ra), (length, rb)):
         ball_base = base.copy()
         ball_base[:, 1, 2] -= end
-        ball = _quadric(ray, ball_base, plus, radius * radius)
-        valid = ball[3] & is_round & ((end == 0) | (length > 0))
-        rows.append(_row(ball[0], ball[1], ball[2], 1.0, np.zeros((n, 3)), np.zeros(n), -wide, wide, valid))
+        line, gain, form, valid = _quadric(ray, ball_base, np.ones((1, 3)), radius * radius)
+        rows.append(_row(line, form, valid & is_round & ((end == 0) | (length > 0)), curved=True, gain=gain))
     # The end of a capped cone that faces the viewer takes the second place, faces of a box all three.
-    tilt = np.where(np.abs(ray[:, 1]) > 1e-6, ray[:, 1], 1e-6)
-    end, radius = np.where(tilt > 0, length, 0.0), np.where(tilt > 0, rb, ra)
-    line = (np.array([0, 0, 1.0]) * end[:, None] - base[:, 1]) / tilt[:, None]
+    seen = np.abs(ray) > 1e-6
+    facing = np.where(seen, ray, 1e-6)
+    end, radius = np.where(facing[:, 1] > 0, length, 0.0), np.where(facing[:, 1] > 0, rb, ra)
+    line = (np.array([0, 0, 1.0]) * end[:, None] - base[:, 1]) / facing[:, 1, None]
     disc = -_outer(base[:, 0] + ray[:, 0, None] * line) - _outer(base[:, 2] + ray[:, 2, None] * line)
     disc[:, 2, 2] += radius * radius
-    cap = _row(line, ones, disc, 0.0, np.zeros((n, 3)), np.zeros(n), -wide, wide, np.abs(ray[:, 1]) > 1e-6)
+    cap = _row(line, disc, seen[:, 1], curved=False)
     rows[1] = np.where((solids.kind == CAPPED)[:, None], cap, rows[1])
     for i, (j, l) in enumerate(((1, 2), (0, 2), (0, 1))):
-        facing = np.where(np.abs(ray[:, i]) > 1e-6, ray[:, i], 1e-6)
-        line = (np.array([0, 0, 1.0]) * np.sign(facing)[:, None] - base[:, i]) / facing[:, None]
+        line = (np.array([0, 0, 1.0]) * np.sign(facing[:, i, None]) - base[:, i]) / facing[:, i, None]
         slab = -_outer(base[:, j] + ray[:, j, None] * line)
         slab[:, 2, 2] += 1
-        face = _row(line, ones, slab, 0.0, base[:, l], ray[:, l], -ones, ones, np.abs(ray[:, i]) > 1e-6)
-        rows[i] = np.where((solids.kind == BOX)[:, None], face, rows[i])
+        face = _row(line, slab, seen[:, i], curved=False, clip=base[:, l], slope=ray[:, l], low=-1.0, high=1.0)
+        rows[i] = np.where(is_box[:, None], face, rows[i])
     low, high = _rectangles(solids, start, stop, np.abs(k - m * start), np.abs(k - m * stop))
     table = np.stack(rows, axis=1)
     keep = ~((table[:, :, Q11] == -1) & (table[:, :, QUU] == 0) & (table[:, :, QVV] == 0))
@@ -123,9 +125,7 @@ def patches(solids: Solids) -> Patches:
     return Patches(np.ascontiguousarray(table[keep].T.astype(np.float32)), solid, low[keep], high[keep])
 
 
-def _rectangles(
-    solids: Solids, start: np.ndarray, stop: np.ndarray, r0: np.ndarray, r1: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _rectangles(solids: Solids, start: Array, stop: Array, r0: Array, r1: Array) -> tuple[Array, Array]:
     """Bounding rectangles (N, 3, 2) in u and v of the three patches of each solid."""
     spread = np.swapaxes(solids.frame, -1, -2)[:, :2] * solids.scale[:, None, :]
     ball = np.linalg.norm(spread, axis=-1)
@@ -134,32 +134,32 @@ def _rectangles(
     length, ra, rb = solids.shape.T
     at = solids.origin[:, :2]
 
-    def both(y0: np.ndarray, size0: np.ndarray, y1: np.ndarray, size1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def both(y0: Array, size0: Array, y1: Array, size1: Array) -> tuple[Array, Array]:
         a, b = at + axis * y0[:, None], at + axis * y1[:, None]
         return np.minimum(a - size0, b - size1), np.maximum(a + size0, b + size1)
 
-    side = both(start, ring * r0[:, None], stop, ring * r1[:, None])
     zero = np.zeros_like(length)
-    first = both(zero, ball * ra[:, None], zero, ball * ra[:, None])
-    second = both(length, ball * rb[:, None], length, ball * rb[:, None])
+    side = both(start, ring * r0[:, None], stop, ring * r1[:, None])
+    near = both(zero, ball * ra[:, None], zero, ball * ra[:, None])
+    far = both(length, ball * rb[:, None], length, ball * rb[:, None])
     whole = both(zero, ring * ra[:, None], length, ring * rb[:, None])
     box = (at - np.abs(spread).sum(-1), at + np.abs(spread).sum(-1))
-    capped, boxed = (solids.kind == CAPPED)[:, None], (solids.kind == BOX)[:, None]
-    corners = []
-    for i in range(2):
-        first_or_cap = np.where(capped, whole[i], first[i])
-        corners.append(np.stack([np.where(boxed, box[i], r) for r in (side[i], first_or_cap, second[i])], axis=1))
-    return corners[0], corners[1]
+    capped, boxed = ((solids.kind == kind)[:, None] for kind in (CAPPED, BOX))
+    low, high = (
+        np.stack([np.where(boxed, box[i], r) for r in (side[i], np.where(capped, whole[i], near[i]), far[i])], axis=1)
+        for i in range(2)
+    )
+    return low, high
 
 
 @dataclass
 class Window:
     """What B images show of camera space: u = left + (i + 1/2) du, v = top - (j + 1/2) dv; size in samples."""
 
-    left: np.ndarray
-    top: np.ndarray
-    du: np.ndarray
-    dv: np.ndarray
+    left: Array
+    top: Array
+    du: Array
+    dv: Array
     height: int
     width: int
 
@@ -169,13 +169,13 @@ class Window:
         )
 
 
-def visible(p: Patches, image: np.ndarray, window: Window, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Nearest patch at every sample: depth w (B, H, W) float32, FAR where none, and patch (B, H, W) int32 or -1.
+def visible(p: Patches, image: Array, window: Window, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Nearest patch at every sample: depth w (B, H, W) float32, NO_DEPTH where none, and patch (B, H, W) int32 or -1.
 
     Patches are bounded to 8 x 8 tiles; the k-th candidates of all tiles are compared at once.
     """
     n, th, tw = len(window.left), -(-window.height // TILE), -(-window.width // TILE)
-    depth = torch.full((n * th * tw, TILE, TILE), FAR, device=device)
+    depth = torch.full((n * th * tw, TILE, TILE), NO_DEPTH, device=device)
     winner = torch.full((n * th * tw, TILE, TILE), -1, dtype=torch.int32, device=device)
     scale = np.stack([window.du, window.dv], axis=1)[image]
     corner = np.stack([window.left, window.top], axis=1)[image]

@@ -1,9 +1,10 @@
-"""Shots to images: pose the actors, trace them, shade them, put them into a place, photograph the result."""
+"""Captures to images: pose the actors, trace them, shade them, put them into a place, photograph the result."""
 
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from dataclasses import fields, replace
+from functools import cache, reduce
 from itertools import islice
 
 import numpy as np
@@ -11,185 +12,148 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .body import MATERIALS, PARTS, WIDTH, Builder, Solids, cues, join, materials, person, vec
-from .fabric import paint
-from .raster import GRID, Patches, Window, patches, surface, visible
-from .scene import CAMERAS, TEXEL, fold_noise, place
+from .body import MATERIALS, PARTS, WIDTH, Array, Builder, Cues, Solids, cues, join, materials, person, vec
+from .raster import Patches, Window, on_grid, patches, surface, visible
+from .scene import CAMERAS, TEXEL, Camera, fold_noise, place
+from .textures import paint
 
 SAMPLES = 2  # a side, for every pixel
-SHADOW = 48  # samples a side of the silhouette seen from the sun
+SHADOW = 48  # samples a side of the silhouette seen from the sun,
+REACH = 2.6  # which is this many metres wide
 BATCH = 32
-Array = np.ndarray
 BOX_HEIGHT = 1.04  # a true box leaves this much room around a person,
 BOX_WIDTH = 0.40  # and is at least this share of its height wide; images are resized to their own shape
 
 
-def _yaw(degrees: Array) -> Array:
-    """(N, 3, 3) turns about the vertical; 0 faces the camera, 90 the right of the image."""
-    a = np.deg2rad(degrees)
-    c, s, o, i = np.cos(a), np.sin(a), np.zeros_like(a), np.ones_like(a)
-    return np.stack([c, o, s, o, i, o, -s, o, c], axis=1).reshape(-1, 3, 3)
+def _arrays(captures: pd.DataFrame) -> Cues:
+    """Columns of captures as arrays (B, ...), and the settings of their cameras, whose names begin with `camera_`."""
+    cameras = [CAMERAS[number] for number in captures["camera"]]
+    settings = {f"camera_{f.name}": np.array([getattr(camera, f.name) for camera in cameras]) for f in fields(Camera)}
+    return {str(name): column.to_numpy() for name, column in captures.items()} | settings
 
 
-def _tilt(degrees: Array) -> Array:
-    """(N, 3, 3) world to camera space for a camera that looks down by an angle."""
-    a = np.deg2rad(degrees)
-    c, s, o, i = np.cos(a), np.sin(a), np.zeros_like(a), np.ones_like(a)
-    return np.stack([i, o, o, o, c, -s, o, s, c], axis=1).reshape(-1, 3, 3)
+def _tensor(values: Array, device: torch.device, ones: int = 0) -> Tensor:
+    """float32 on the device, with as many axes of length one at the end."""
+    return torch.from_numpy(np.array(values, dtype=np.float32)).to(device).reshape(*np.shape(values), *[1] * ones)
+
+
+def _turns(degrees: Array, axis: int) -> Array:
+    """(N, 3, 3) turns about an axis, 0..2, that move the next one towards the one after it."""
+    sine, cosine = np.sin(np.deg2rad(degrees)), np.cos(np.deg2rad(degrees))
+    turn = np.tile(np.eye(3), (len(degrees), 1, 1))
+    i, j = (axis + 1) % 3, (axis + 2) % 3
+    turn[:, i, i], turn[:, i, j], turn[:, j, i], turn[:, j, j] = cosine, -sine, sine, cosine
+    return turn
 
 
 def _rounded(solids: Solids) -> Solids:
     """Poses on a grid, so that machines whose sines differ in the last bit draw the same pixels."""
-    on_grid = {
-        name: np.round(getattr(solids, name) / GRID) * GRID
-        for name in ("origin", "frame", "scale", "shape", "texture", "anchor", "quarter")
-    }
-    return Solids(**{**vars(solids), **on_grid})
+    names = ("origin", "frame", "scale", "shape", "texture", "anchor", "quarter")
+    return replace(solids, **{name: on_grid(getattr(solids, name)) for name in names})
 
 
-def _actors(people: pd.DataFrame, shots: pd.DataFrame) -> tuple[Solids, Array, Array]:
-    """World-space solids of everybody in the shots, material tables (A, M, WIDTH), and the shot of each actor.
+def _actors(people: pd.DataFrame, c: Cues) -> tuple[Solids, Array, Array]:
+    """World-space solids of everybody in the captures, material tables (A, M, WIDTH), and the capture of each actor.
 
-    The first len(shots) actors are the people the shots are of; strangers beside them follow.
+    The first B actors are the people the captures are of; strangers beside them follow.
     """
-    n = len(shots)
-    company = np.flatnonzero(shots["other"].to_numpy() >= 0)
-    shot = np.r_[np.arange(n), company]
-    rows = np.r_[shots["person"].to_numpy(), shots["other"].to_numpy()[company]]
+    n, company = len(c["person"]), np.flatnonzero(c["other"] >= 0)
 
-    def both(main: str, other: str) -> Array:
-        return np.r_[shots[main].to_numpy(), shots[other].to_numpy()[company]].astype(float)
+    def both(main: Array, other: str) -> Array:
+        return np.r_[main, c[other][company]]
 
-    p = cues(people.iloc[rows].reset_index(drop=True))
-    solids = person(p, both("gait", "other_gait"), both("pace", "other_pace") * p["stride"])
-    height = p["height"].astype(float)[solids.actor]
-    solids.origin, solids.anchor = solids.origin * height[:, None], solids.anchor * height[:, None]
-    solids.scale, solids.texture = solids.scale * height[:, None], solids.texture / height[:, None, None]
-    x = np.r_[np.zeros(n), shots["other_x"].to_numpy()[company]]
-    z = np.r_[np.zeros(n), shots["other_z"].to_numpy()[company]]
-    shift = vec(x, 0.0, z)[solids.actor]
-    solids = solids.moved(_yaw(both("angle", "other_angle"))[solids.actor], shift)
+    p = cues(people.iloc[both(c["person"], "other")].reset_index(drop=True))
+    solids = person(p, both(c["gait"], "other_gait"), both(c["pace"], "other_pace") * p["stride"])
+    height = p["height"].astype(float)[solids.actor][:, None]
+    solids = replace(solids, origin=solids.origin * height, anchor=solids.anchor * height, scale=solids.scale * height)
+    solids.texture = solids.texture / height[:, None]
+    z = both(np.zeros(n), "other_z")
+    shift = vec(both(np.zeros(n), "other_x"), 0.0, z)
+    solids = solids.moved(_turns(both(c["angle"], "other_angle"), 1)[solids.actor], shift[solids.actor])
     beside = solids.actor >= n
     before = beside & (z > 0)[solids.actor]
     solids.part = np.where(before, PARTS["occluder"], np.where(beside, PARTS["background"], solids.part))
-    keep = beside | ~shots["empty"].to_numpy()[np.minimum(solids.actor, n - 1)]
-    solids = _take(solids, keep)
+    solids = solids[beside | ~c["empty"][np.minimum(solids.actor, n - 1)]]
     solids.material = solids.material + len(MATERIALS) * solids.actor
-    return solids, materials(p), shot
+    return solids, materials(p), np.r_[np.arange(n), company]
 
 
-def _take(solids: Solids, which: Array) -> Solids:
-    return Solids(**{name: value[which] for name, value in vars(solids).items()})
-
-
-# Colour of each material slot of things in the way.
-THING_COLOURS = {
-    "dark": (0.20, 0.21, 0.22),
-    "flap": (0.62, 0.63, 0.64),
-    "bag": (0.72, 0.24, 0.16),
-    "hat": (0.20, 0.36, 0.16),
+# Colour and folds of the materials of things in the way.
+_THINGS = {
+    "dark": (0.20, 0.21, 0.22, 0.0),
+    "flap": (0.62, 0.63, 0.64, 0.0),
+    "bag": (0.72, 0.24, 0.16, 0.0),
+    "hat": (0.20, 0.36, 0.16, 0.6),
 }
 
 
-def _things(shots: pd.DataFrame) -> tuple[Solids, Array]:
-    """World-space posts, carts, bollards and plants before the people, and their materials (N, M, WIDTH)."""
-    n, b = len(shots), Builder(len(shots))
-    kind = shots["thing"].to_numpy()
-    at = vec(shots["other_x"].to_numpy(), 0.0, shots["other_z"].to_numpy())
-    square = np.broadcast_to(np.eye(3), (n, 3, 3))
-    post, cart, bollard, plant = (kind == k for k in ("post", "cart", "bollard", "plant"))
+def _things(c: Cues) -> tuple[Solids, Array]:
+    """World-space posts, carts, bollards and plants before the people, and their materials (B, M, WIDTH)."""
+    n = len(c["thing"])
+    b, at = Builder(n, part="occluder"), vec(c["other_x"], 0.0, c["other_z"])
+    post, cart, bollard, plant = (b.only(c["thing"] == thing) for thing in ("post", "cart", "bollard", "plant"))
 
     def up(y: float, x: float = 0.0, z: float = 0.0) -> Array:
         return at + np.array([x, y, z])
 
-    def half(x: float, y: float, z: float) -> Array:
-        return np.broadcast_to(np.array([x, y, z]), (n, 3))
-
-    b.limb(up(0.0), up(2.6), 0.055, 0.045, "flap", "occluder", where=post)
-    b.box(up(1.55), half(0.15, 0.20, 0.06), square, "bag", "occluder", where=post)
-    b.cone(up(0.0), up(0.85), 0.085, 0.085, "dark", "occluder", where=bollard)
-    b.limb(up(0.85), up(0.86), 0.09, 0.09, "bag", "occluder", where=bollard)
-    b.cone(up(0.66), up(0.74), 0.089, 0.089, "flap", "occluder", where=bollard)
-    b.box(up(0.52), half(0.30, 0.20, 0.24), square, "flap", "occluder", where=cart)
-    b.box(up(0.76), half(0.25, 0.07, 0.20), square, "bag", "occluder", where=cart)
-    b.limb(up(0.85, -0.32), up(0.85, -0.32, 0.2), 0.02, 0.02, "dark", "occluder", where=cart)
+    post.of("flap").limb(up(0.0), up(2.6), 0.055, 0.045)
+    post.of("bag").box(up(1.55), vec(0.15, 0.20, 0.06))
+    bollard.of("dark").cone(up(0.0), up(0.85), 0.085, 0.085)
+    bollard.of("bag").limb(up(0.85), up(0.86), 0.09, 0.09)
+    bollard.of("flap").cone(up(0.66), up(0.74), 0.089, 0.089)
+    cart.of("flap").box(up(0.52), vec(0.30, 0.20, 0.24))
+    cart.of("bag").box(up(0.76), vec(0.25, 0.07, 0.20))
+    cart.of("dark").limb(up(0.85, -0.32), up(0.85, -0.32, 0.2), 0.02, 0.02)
     for x in (-0.24, 0.24):
-        b.ball(up(0.07, x), half(0.035, 0.07, 0.07), square, "dark", "occluder", where=cart)
-        b.limb(up(0.1, x), up(0.4, x), 0.018, 0.018, "dark", "occluder", where=cart)
-    b.cone(up(0.0), up(0.42), 0.17, 0.23, "bag", "occluder", where=plant)
+        cart.of("dark").ball(up(0.07, x), vec(0.035, 0.07, 0.07))
+        cart.of("dark").limb(up(0.1, x), up(0.4, x), 0.018, 0.018)
+    plant.of("bag").cone(up(0.0), up(0.42), 0.17, 0.23)
     for x, y, r in ((0.0, 0.75, 0.26), (-0.18, 0.62, 0.18), (0.17, 0.66, 0.20), (0.05, 0.98, 0.17)):
-        b.ball(up(y, x), half(r, 0.9 * r, r), square, "hat", "occluder", where=plant)
+        plant.of("hat").ball(up(y, x), vec(r, 0.9 * r, r))
     table = np.zeros((n, len(MATERIALS), WIDTH))
-    for name, rgb in THING_COLOURS.items():
-        table[:, MATERIALS.index(name), :9] = np.tile(rgb, 3)
-    table[:, MATERIALS.index("hat"), 13] = 0.6
+    for name, (*rgb, folds) in _THINGS.items():
+        table[:, MATERIALS.index.get_loc(name), :9] = np.tile(rgb, 3)
+        table[:, MATERIALS.index.get_loc(name), 13] = folds
     return b.solids(), table
 
 
-def _frames(solids: Solids, n: int, shots: pd.DataFrame) -> tuple[Array, Array, Array, Array]:
-    """True boxes (left, right, bottom, top) of the main actors in camera space, four (N,) arrays."""
-    low, high = solids.extent()
+def _window(solids: Solids, c: Cues, height: int, width: int) -> Window:
+    """What is cut out of camera space: the box a perfect detector would cut, moved and resized."""
+    n, (low, high) = len(c["zoom"]), solids.extent()
     mine = solids.actor < n
-    left, bottom = np.full(n, np.inf), np.full(n, np.inf)
-    right, top = np.full(n, -np.inf), np.full(n, -np.inf)
-    actor = solids.actor[mine]
-    np.minimum.at(left, actor, low[mine, 0])
-    np.maximum.at(right, actor, high[mine, 0])
-    np.minimum.at(bottom, actor, low[mine, 1])
-    np.maximum.at(top, actor, high[mine, 1])
-    nobody = ~np.isfinite(left)
-    flat = np.cos(np.deg2rad(shots["elevation"].to_numpy(dtype=float)))
-    return (
-        np.where(nobody, -0.3, left),
-        np.where(nobody, 0.3, right),
-        np.where(nobody, 0.0, bottom),
-        np.where(nobody, 1.7 * flat, top),
-    )
+    lowest, highest = np.full((n, 2), np.inf), np.full((n, 2), -np.inf)
+    np.minimum.at(lowest, solids.actor[mine], low[mine, :2])
+    np.maximum.at(highest, solids.actor[mine], high[mine, :2])
+    nobody = np.isinf(lowest)
+    tall = 1.7 * np.cos(np.deg2rad(c["elevation"]))
+    (left, bottom) = np.where(nobody, np.array([-0.3, 0.0]), lowest).T
+    (right, top) = np.where(nobody, np.stack([np.full(n, 0.3), tall], axis=1), highest).T
+    box_height = (top - bottom) * BOX_HEIGHT
+    box_width = np.clip((right - left) * BOX_HEIGHT, BOX_WIDTH * box_height, 0.56 * box_height)
+    cut_height, cut_width = box_height * c["zoom"], box_width * c["zoom"] * c["stretch"]
+    left = (left + right) / 2 + box_width * c["dx"] - cut_width / 2
+    top = (top + bottom) / 2 + box_height * c["dy"] + cut_height / 2
+    return Window(on_grid(left), on_grid(top), on_grid(cut_width) / width, on_grid(cut_height) / height, height, width)
 
 
-def true_boxes(solids: Solids, shots: pd.DataFrame) -> tuple[Array, Array, Array, Array]:
-    """Centre u, centre v, width, height of the boxes a perfect detector would cut."""
-    left, right, bottom, top = _frames(solids, len(shots), shots)
-    height = (top - bottom) * BOX_HEIGHT
-    width = np.clip((right - left) * BOX_HEIGHT, BOX_WIDTH * height, 0.56 * height)
-    return (left + right) / 2, (top + bottom) / 2, width, height
-
-
-def box_error(shots: pd.DataFrame) -> Array:
+def box_error(captures: pd.DataFrame) -> Array:
     """1 - intersection over union of the cut box with the true one, (N,)."""
-    zoom, stretch = shots["zoom"].to_numpy(dtype=float), shots["stretch"].to_numpy(dtype=float)
-    wide, high = zoom * stretch, zoom
+    high = captures["zoom"].to_numpy(dtype=float)
+    wide = high * captures["stretch"].to_numpy(dtype=float)
 
     def overlap(size: Array, shift: Array) -> Array:
         return np.clip(np.minimum(size / 2 + shift, 0.5) - np.maximum(-size / 2 + shift, -0.5), 0, None)
 
-    common = overlap(wide, shots["dx"].to_numpy(dtype=float)) * overlap(high, shots["dy"].to_numpy(dtype=float))
+    common = overlap(wide, captures["dx"].to_numpy(dtype=float)) * overlap(high, captures["dy"].to_numpy(dtype=float))
     return 1 - common / (wide * high + 1 - common)
 
 
-def _window(solids: Solids, shots: pd.DataFrame, height: int, width: int) -> Window:
-    u, v, w, h = true_boxes(solids, shots)
-    cut_h = h * shots["zoom"].to_numpy()
-    cut_w = w * shots["zoom"].to_numpy() * shots["stretch"].to_numpy()
-    left = u + w * shots["dx"].to_numpy() - cut_w / 2
-    top = v + h * shots["dy"].to_numpy() + cut_h / 2
-    grid = [np.round(x / GRID) * GRID for x in (left, top, cut_w, cut_h)]
-    return Window(grid[0], grid[1], grid[2] / width, grid[3] / height, height, width)
-
-
-def _sun(shots: pd.DataFrame) -> Array:
-    """(N, 3) directions towards the light in world space."""
-    cameras = [CAMERAS[c] for c in shots["camera"]]
-    azimuth = np.deg2rad(np.array([c.sun[0] for c in cameras]) + shots["sun"].to_numpy())
-    altitude = np.deg2rad(np.array([c.sun[1] for c in cameras]))
+def _sun(c: Cues) -> Array:
+    """(B, 3) directions towards the light in world space."""
+    azimuth = np.deg2rad(c["camera_sun"][:, 0] + c["sun"])
+    altitude = np.deg2rad(c["camera_sun"][:, 1])
     flat = np.cos(altitude)
-    return np.round(vec(np.sin(azimuth) * flat, np.sin(altitude), np.cos(azimuth) * flat) / GRID) * GRID
-
-
-def _settings(shots: pd.DataFrame, name: str, device: torch.device) -> Tensor:
-    """A number (B, 1, 1) or colour (B, 3, 1, 1) of each shot's camera."""
-    values = torch.tensor([getattr(CAMERAS[c], name) for c in shots["camera"]], dtype=torch.float32, device=device)
-    return values[..., None, None]
+    return on_grid(vec(np.sin(azimuth) * flat, np.sin(altitude), np.cos(azimuth) * flat))
 
 
 def _bilinear(texture: Tensor, page: Tensor, x: Tensor, y: Tensor, repeat: tuple[bool, bool]) -> list[Tensor]:
@@ -220,107 +184,75 @@ def _boxed(x: Tensor, passes: int) -> Tensor:
     return x
 
 
-class _Sunlight:
-    """Who shades what: the silhouette of the actors seen from the sun, (B, SHADOW, SHADOW), softened."""
-
-    REACH = 2.6  # metres a side
-
-    def __init__(self, world: Solids, shot: Array, sun: Array, device: torch.device):
-        side = np.stack([sun[:, 2], np.zeros(len(sun)), -sun[:, 0]], axis=1)
-        side = side / np.linalg.norm(side, axis=1, keepdims=True)
-        self.frame = np.stack([side, np.cross(sun, side), sun], axis=1)
-        heavy = np.maximum(world.shape[:, 1], world.shape[:, 2]) * world.scale[:, 0] > 0.032
-        seen = _take(world, heavy)
-        image = shot[seen.actor]
-        seen = _rounded(seen.moved(self.frame[image], np.zeros((len(seen), 3))))
-        middle = self.frame[:, 1, 1] * 0.75
-        self.left, self.top = (np.full(len(sun), -self.REACH / 2), np.round((middle + self.REACH / 2) / GRID) * GRID)
-        self.step = self.REACH / SHADOW
-        step = np.full(len(sun), self.step)
-        seen_patches = patches(seen)
-        window = Window(self.left, self.top, step, step, SHADOW, SHADOW)
-        _, winner = visible(seen_patches, image[seen_patches.solid], window, device)
-        self.mask = _boxed((winner >= 0).float(), 2)
-        self.device = device
-
-    def on_ground(self, x: Tensor, z: Tensor) -> Tensor:
-        """Shade 0..1 of ground points x, z (B, H, W)."""
-        f = torch.from_numpy(self.frame.astype(np.float32)).to(self.device)[:, :, :, None, None]
-        u = f[:, 0, 0] * x + f[:, 0, 2] * z
-        v = f[:, 1, 0] * x + f[:, 1, 2] * z
-        top = torch.from_numpy(self.top.astype(np.float32)).to(self.device)[:, None, None]
-        column, line = (u + self.REACH / 2) * (1 / self.step) - 0.5, (top - v) * (1 / self.step) - 0.5
-        inside = (column > 0) & (column < SHADOW - 1) & (line > 0) & (line < SHADOW - 1)
-        pages = torch.arange(len(self.mask), device=self.device)
-        return _bilinear(self.mask[..., None], pages, column, line, (False, False))[0] * inside
+def _shadow(world: Solids, capture: Array, sun: Array, x: Tensor, z: Tensor) -> Tensor:
+    """Shade 0..1 of ground points x, z (B, H, W): in it is what the silhouette of the actors hides from the sun."""
+    device = x.device
+    side = np.stack([sun[:, 2], np.zeros(len(sun)), -sun[:, 0]], axis=1)
+    side = side / np.linalg.norm(side, axis=1, keepdims=True)
+    frame = np.stack([side, np.cross(sun, side), sun], axis=1)
+    heavy = world[np.maximum(world.shape[:, 1], world.shape[:, 2]) * world.scale[:, 0] > 0.032]
+    image = capture[heavy.actor]
+    seen = patches(_rounded(heavy.moved(frame[image])))
+    left, top = np.full(len(sun), -REACH / 2), on_grid(frame[:, 1, 1] * 0.75 + REACH / 2)
+    step = np.full(len(sun), REACH / SHADOW)
+    _, winner = visible(seen, image[seen.solid], Window(left, top, step, step, SHADOW, SHADOW), device)
+    mask = _boxed((winner >= 0).float(), 2)
+    f = _tensor(frame, device, 2)
+    u = f[:, 0, 0] * x + f[:, 0, 2] * z
+    v = f[:, 1, 0] * x + f[:, 1, 2] * z
+    column = (u + REACH / 2) * (1 / (REACH / SHADOW)) - 0.5
+    line = (_tensor(top, device, 2) - v) * (1 / (REACH / SHADOW)) - 0.5
+    inside = (column > 0) & (column < SHADOW - 1) & (line > 0) & (line < SHADOW - 1)
+    return _bilinear(mask[..., None], torch.arange(len(mask), device=device), column, line, (False, False))[0] * inside
 
 
 @cache
-def _places(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Walls and grounds of all cameras, (6, H, W, 3) each."""
-    painted = [place(c) for c in range(len(CAMERAS))]
-    walls, grounds = (torch.from_numpy(np.stack([p[k] for p in painted])).to(device) for k in (0, 1))
-    return walls, grounds
+def _painted(device: torch.device) -> tuple[Tensor, ...]:
+    """Walls and grounds of all cameras, (6, H, W, 3) each, and the folds of cloth, (H, W)."""
+    walls, grounds = zip(*(place(number) for number in range(len(CAMERAS))), strict=True)
+    return tuple(torch.from_numpy(x).to(device) for x in (np.stack(walls), np.stack(grounds), fold_noise()))
 
 
-@cache
-def _folds(device: torch.device) -> Tensor:
-    return torch.from_numpy(fold_noise()).to(device)
-
-
-def _background(shots: pd.DataFrame, window: Window, light: _Sunlight, feet: Array, device: torch.device) -> Tensor:
+def _background(c: Cues, window: Window, world: Solids, capture: Array, sun: Array, device: torch.device) -> Tensor:
     """Place behind the actors (3, B, H, W), lit, with the shadows that fall on the ground."""
-    rows = torch.from_numpy
 
     def each(values: Array) -> Tensor:
-        return rows(np.asarray(values, dtype=np.float32)).to(device)[:, None, None]
+        return _tensor(values, device, 2)
 
     i = torch.arange(window.width, device=device, dtype=torch.float32) + 0.5
     j = torch.arange(window.height, device=device, dtype=torch.float32) + 0.5
     u = each(window.left) + i * each(window.du)
     v = each(window.top) - j[:, None] * each(window.dv)
-    angle = np.deg2rad(shots["elevation"].to_numpy(dtype=float))
-    sine, cosine = np.sin(angle), np.cos(angle)
-    yaw = np.deg2rad(np.array([CAMERAS[c].yaw for c in shots["camera"]]))
-    rounded = [each(np.round(x / GRID) * GRID) for x in (sine, 1 / sine, 1 / cosine, np.tan(yaw), 1 / np.cos(yaw))]
-    sin_e, inv_sin, inv_cos, tan_yaw, inv_yaw = rounded
-    away = each(shots["wall"].to_numpy()) - u * tan_yaw
-    away = away.clamp(min=0.7)
+    angle, yaw = np.deg2rad(c["elevation"]), np.deg2rad(c["camera_yaw"])
+    angles = (np.sin(angle), 1 / np.sin(angle), 1 / np.cos(angle), np.tan(yaw), 1 / np.cos(yaw))
+    sin_e, inv_sin, inv_cos, tan_yaw, inv_yaw = (each(on_grid(x)) for x in angles)
+    away = (each(c["wall"]) - u * tan_yaw).clamp(min=0.7)
     up = (v - away * sin_e) * inv_cos
-    on_wall = up > 0
-    place_x, place_z = each(shots["place_x"].to_numpy()), each(shots["place_z"].to_numpy())
-    which = shots["camera"].to_numpy()
-    walls, grounds = _places(device)
-    page = torch.from_numpy(which.copy()).to(device)
+    place_x, place_z = each(c["place_x"]), each(c["place_z"])
+    walls, grounds, _ = _painted(device)
+    page = torch.from_numpy(c["camera"].copy()).to(device)
     depth = (v * inv_sin).clamp(-4, 4).expand(-1, -1, window.width)
     wall = _bilinear(walls, page, (u * inv_yaw + place_x) * (1 / TEXEL), up * (1 / TEXEL), (True, False))
     ground = _bilinear(grounds, page, (u + place_x) * (1 / TEXEL), (depth + place_z) * (1 / TEXEL), (True, True))
-    shade = light.on_ground(u.expand_as(depth), -depth) * _settings(shots, "shadow", device)
+    shade = _shadow(world, capture, sun, u.expand_as(depth), -depth) * each(c["camera_shadow"])
     near = torch.zeros_like(depth)
-    for foot in feet:  # contact: the ground is dark close to the soles
+    for foot in _feet(world, len(page)):  # contact: the ground is dark close to the soles
         dx, dz = u - each(foot[:, 0]), depth + each(foot[:, 1])
         near = torch.maximum(near, (1 - (dx * dx * 90 + dz * dz * 30)).clamp(min=0))
     corner = (1 - (away - depth).clamp(min=0) * 2.5).clamp(min=0) * 0.22
     lit = (1 - shade) * (1 - 0.45 * near) * (1 - corner)
     skirting = 1 - (1 - up * 3).clamp(0, 1) * 0.18
-    key, ambient = _settings(shots, "key", device), _settings(shots, "ambient", device)
-    tone = (key * 0.72 + ambient * 0.9).transpose(0, 1)
-    picture = [torch.where(on_wall, a * skirting, b * lit) for a, b in zip(wall, ground, strict=True)]
+    tone = (each(c["camera_key"]) * 0.72 + each(c["camera_ambient"]) * 0.9).transpose(0, 1)
+    picture = [torch.where(up > 0, a * skirting, b * lit) for a, b in zip(wall, ground, strict=True)]
     return torch.stack(picture) * tone
 
 
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
 def _shade(
-    table: Tensor,
-    p: Patches,
-    solids: Solids,
-    look: Tensor,
-    depth: Tensor,
-    winner: Tensor,
-    window: Window,
-    sun: Array,
-    tilt: Array,
-    shots: pd.DataFrame,
-    folds: Tensor,
+    p: Patches, solids: Solids, looks: Array, depth: Tensor, winner: Tensor, window: Window, tilt: Array, c: Cues
 ) -> tuple[Tensor, Tensor]:
     """Colour (3, K) and flat sample index (K,) of all samples (of B x H x W) where a solid is seen."""
     device = depth.device
@@ -329,41 +261,30 @@ def _shade(
         return torch.zeros(3, 0, device=device), flat
     patch = winner.reshape(-1)[flat].to(torch.int64)
     height, width = window.height, window.width
+    line = torch.div(flat, width, rounding_mode="floor")
     image = torch.div(flat, height * width, rounding_mode="floor")
-    row = torch.div(flat, width, rounding_mode="floor") - image * height
-    column = flat - torch.div(flat, width, rounding_mode="floor") * width
-
-    def upload(x: Array) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).to(device)
-
-    left, top, du, dv = (upload(x)[image] for x in (window.left, window.top, window.du, window.dv))
+    row, column = line - image * height, flat - line * width
+    left, top, du, dv = (_tensor(x, device)[image] for x in (window.left, window.top, window.du, window.dv))
     u, v = left + (column + 0.5) * du, top - (row + 0.5) * dv
-    w, normal = surface(table[:, patch], u, v)
+    w, normal = surface(torch.from_numpy(p.table).to(device)[:, patch], u, v)
     solid = torch.from_numpy(p.solid).to(device)[patch]
-    rows = upload(
-        np.concatenate(
-            [
-                solids.texture.reshape(-1, 9).T,
-                -np.sum(solids.texture * solids.anchor[:, None, :], axis=2).T,
-                solids.quarter[None],
-            ]
-        )
-    )[:, solid]
-    where = [rows[3 * i] * u + rows[3 * i + 1] * v + rows[3 * i + 2] * w + rows[9 + i] for i in range(3)]
-    where.append(rows[12])
+    shift = -np.sum(solids.texture * solids.anchor[:, None, :], axis=2)
+    axes = _tensor(np.concatenate([solids.texture.reshape(-1, 9), shift, solids.quarter[:, None]], axis=1).T, device)
+    axes = axes[:, solid]
+    where = [axes[3 * i] * u + axes[3 * i + 1] * v + axes[3 * i + 2] * w + axes[9 + i] for i in range(3)]
+    look = _tensor(looks.reshape(-1, WIDTH).T, device)
     material = look[:, torch.from_numpy(solids.material).to(device)[solid]]
-    base = paint(material, where, folds)
+    base = paint(material, [*where, axes[12]], _painted(device)[2])
     # The light: a key with cast shadows, the sky from above, and less of it in creases.
-    towards = upload(np.einsum("nij,nj->ni", tilt, sun)).T[:, image]
-    above = upload(tilt[:, :, 1]).T[:, image]
-    facing = (normal[0] * towards[0] + normal[1] * towards[1] + normal[2] * towards[2]).clamp(min=0)
-    open_sky = (normal[0] * above[0] + normal[1] * above[1] + normal[2] * above[2]) * 0.28 + 0.72
-    flat_depth = depth.reshape(-1)
+    towards = _tensor(np.einsum("nij,nj->ni", tilt, _sun(c)).T, device)[:, image]
+    above = _tensor(tilt[:, :, 1].T, device)[:, image]
+    facing = _dot(normal, towards).clamp(min=0)
+    open_sky = _dot(normal, above) * 0.28 + 0.72
 
     def depth_at(du_m: Tensor, dv_m: Tensor) -> Tensor:
-        c = (column + (du_m / du).round()).clamp(0, width - 1)
-        r = (row - (dv_m / dv).round()).clamp(0, height - 1)
-        return flat_depth[((image * height + r.to(torch.int64)) * width) + c.to(torch.int64)]
+        x = (column + (du_m / du).round()).clamp(0, width - 1)
+        y = (row - (dv_m / dv).round()).clamp(0, height - 1)
+        return depth.reshape(-1)[((image * height + y.to(torch.int64)) * width) + x.to(torch.int64)]
 
     lit = torch.ones_like(u)
     for reach in (0.05, 0.11, 0.20):
@@ -375,10 +296,10 @@ def _shade(
         hidden += torch.where(over < 0.3, (over - 0.008) * 9, torch.zeros_like(u)).clamp(0, 1)
     creases = 1 - hidden * 0.095
     rim = normal[2] * 0.22 + 0.78
-    key, ambient = (_settings(shots, name, device)[:, :, 0, 0].T[:, image] for name in ("key", "ambient"))
-    half_u, half_v, half_w = towards[0], towards[1], towards[2] + 1
-    shine = (normal[0] * half_u + normal[1] * half_v + normal[2] * half_w).clamp(min=0)
-    shine = shine * shine / (half_u * half_u + half_v * half_v + half_w * half_w)
+    key, ambient = (_tensor(c[name].T, device)[:, image] for name in ("camera_key", "camera_ambient"))
+    half = torch.stack([towards[0], towards[1], towards[2] + 1])
+    shine = _dot(normal, half).clamp(min=0)
+    shine = shine * shine / _dot(half, half)
     shine = shine * shine
     gloss = shine * shine * material[12] * lit
     colour = base * (ambient * (open_sky * creases * rim) + key * (facing * lit * creases)) * 1.06 + key * gloss * 0.6
@@ -402,24 +323,14 @@ def _blur(x: Tensor, sigma: Array) -> Tensor:
     return x
 
 
-def _photograph(scene: Tensor, shots: pd.DataFrame) -> Tensor:
+def _photograph(scene: Tensor, c: Cues) -> Tensor:
     """What the camera makes of light (B, 3, H, W): uint8, before JPEG."""
     device, (n, _, height, width) = scene.device, scene.shape
-
-    def each(values: Array) -> Tensor:
-        return torch.from_numpy(np.asarray(values, dtype=np.float32)).to(device)[:, None, None, None]
-
-    warmth = shots["warmth"].to_numpy()
-    gains = np.array([CAMERAS[c].gain for c in shots["camera"]]) * np.stack(
-        [1 + warmth, np.ones(n), 1 - warmth], axis=1
-    )
-    gains *= (np.array([CAMERAS[c].exposure for c in shots["camera"]]) * shots["exposure"].to_numpy())[:, None]
-    gain = torch.from_numpy(np.round(gains / GRID) * GRID).to(device=device, dtype=torch.float32)[:, :, None, None]
-    contrast, colourful, haze, noise = (
-        each(np.array([getattr(CAMERAS[c], k) for c in shots["camera"]]))
-        for k in ("contrast", "saturation", "haze", "noise")
-    )
-    x = _blur(scene, np.array([CAMERAS[c].blur for c in shots["camera"]]) * height) * gain
+    gains = c["camera_gain"] * np.stack([1 + c["warmth"], np.ones(n), 1 - c["warmth"]], axis=1)
+    gains *= (c["camera_exposure"] * c["exposure"])[:, None]
+    names = ("contrast", "saturation", "haze", "noise")
+    contrast, colourful, haze, noise = (_tensor(c[f"camera_{name}"], device, 3) for name in names)
+    x = _blur(scene, c["camera_blur"] * height) * _tensor(on_grid(gains), device, 2)
     gray = x[:, 0:1] * 0.30 + x[:, 1:2] * 0.59 + x[:, 2:3] * 0.11
     x = gray + (x - gray) * colourful
     x = x.clamp(0, 1.6)
@@ -427,7 +338,7 @@ def _photograph(scene: Tensor, shots: pd.DataFrame) -> Tensor:
     x = x.clamp(0, 1)
     x = x + contrast * (x * (1 - x) * (2 * x - 1))
     x = haze + x * (1 - haze)
-    dirt = np.stack([_grain(seed, height, width) for seed in shots["noise"]])
+    dirt = np.stack([_grain(seed, height, width) for seed in c["noise"]])
     x = x + torch.from_numpy(dirt).to(device) * noise
     return (x.clamp(0, 1) * 255).round().to(torch.uint8)
 
@@ -440,85 +351,81 @@ def _grain(seed: int, height: int, width: int) -> Array:
     return np.float32(0.8) * white[:1] + np.float32(0.6) * white[1:]
 
 
+def _samples(x: Tensor) -> list[Tensor]:
+    """The SAMPLES x SAMPLES samples of each pixel of (..., H, W)."""
+    return [x[..., a::SAMPLES, b::SAMPLES] for a in range(SAMPLES) for b in range(SAMPLES)]
+
+
+def _mean(x: Tensor) -> Tensor:
+    return reduce(torch.add, _samples(x)) * (1 / SAMPLES**2)
+
+
 def _majority(parts: Tensor) -> Tensor:
-    """Most frequent of the SAMPLES x SAMPLES labels of each pixel (4, ...), the smaller one if they tie."""
-    a, b, c, _ = torch.sort(parts, dim=0)[0]
+    """Most frequent of the labels of each pixel's samples, the smaller one if they tie."""
+    a, b, c, _ = torch.sort(torch.stack(_samples(parts)), dim=0)[0]
     return torch.where(a == b, a, c)
 
 
 def _render(
-    people: pd.DataFrame, shots: pd.DataFrame, height: int, width: int, device: torch.device
+    people: pd.DataFrame, captures: pd.DataFrame, height: int, width: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    n = len(shots)
-    world, looks, shot = _actors(people, shots)
-    things, thing_looks = _things(shots)
+    c, n = _arrays(captures), len(captures)
+    actors, looks, capture = _actors(people, c)
+    things, thing_looks = _things(c)
     things.material = things.material + len(MATERIALS) * (len(looks) + things.actor)
-    things.actor = things.actor + len(shot)
-    everything, shot = join([world, things]), np.r_[shot, np.arange(n)]
-    image = shot[everything.actor]
-    tilt, sun = _tilt(shots["elevation"].to_numpy(dtype=float)), _sun(shots)
-    posed = _rounded(everything.moved(tilt[image], np.zeros((len(everything), 3))))
-    fine = _window(posed, shots, SAMPLES * height, SAMPLES * width)
+    things.actor = things.actor + len(capture)
+    world, capture = join([actors, things]), np.r_[capture, np.arange(n)]
+    image = capture[world.actor]
+    tilt = _turns(c["elevation"], 0)  # a camera that looks down
+    posed = _rounded(world.moved(tilt[image]))
+    fine = _window(posed, c, SAMPLES * height, SAMPLES * width)
     p = patches(posed)
     depth, winner = visible(p, image[p.solid], fine, device)
-    table = torch.from_numpy(p.table).to(device)
-    look = torch.from_numpy(np.concatenate([looks, thing_looks]).reshape(-1, WIDTH).T.astype(np.float32)).to(device)
-    folds = _folds(device)
-    colour, flat = _shade(table, p, posed, look, depth, winner, fine, sun, tilt, shots, folds)
-    light = _Sunlight(everything, shot, sun, device)
-    coarse = Window(fine.left, fine.top, fine.du * SAMPLES, fine.dv * SAMPLES, height, width)
-    scene = _background(shots, coarse, light, _feet(everything, n), device)
+    colour, flat = _shade(p, posed, np.concatenate([looks, thing_looks]), depth, winner, fine, tilt, c)
     samples = torch.zeros(3, depth.numel(), device=device)
     samples[:, flat] = colour
-    samples = samples.view(3, *depth.shape)
-    empty = (winner < 0).float()
-    offsets = [(a, b) for a in range(SAMPLES) for b in range(SAMPLES)]
-
-    def mean(x: Tensor) -> Tensor:
-        total = x[..., 0::SAMPLES, 0::SAMPLES]
-        for a, b in offsets[1:]:
-            total = total + x[..., a::SAMPLES, b::SAMPLES]
-        return total * (1 / len(offsets))
-
-    scene = scene * mean(empty) + mean(samples)
+    coarse = Window(fine.left, fine.top, fine.du * SAMPLES, fine.dv * SAMPLES, height, width)
+    scene = _background(c, coarse, world, capture, _sun(c), device)
+    scene = scene * _mean((winner < 0).float()) + _mean(samples.view(3, *depth.shape))
     part = torch.from_numpy(np.r_[posed.part[p.solid], 0].astype(np.uint8)).to(device)[winner.to(torch.int64)]
-    parts = _majority(torch.stack([part[:, a::SAMPLES, b::SAMPLES] for a, b in offsets]))
-    return _photograph(scene.transpose(0, 1), shots), parts
+    return _photograph(scene.transpose(0, 1), c), _majority(part)
 
 
 def _feet(world: Solids, n: int) -> Array:
-    """Middles of the two soles of each shot's person on the ground, (2, N, 2); far away where nobody is."""
+    """Middles of the two soles of each capture's person on the ground, (2, N, 2); far away where nobody is."""
     out = np.full((2, n, 2), 99.0)
-    soles = np.flatnonzero((world.material % len(MATERIALS) == MATERIALS.index("sole")) & (world.actor < n))
-    middle = world.origin + 0.5 * world.frame[:, 1] * (world.scale[:, 1] * world.shape[:, 0])[:, None]
+    sole = world.material % len(MATERIALS) == MATERIALS.index.get_loc("sole")
+    soles = world[sole & (world.actor < n)]
+    middle = soles.origin + 0.5 * soles.frame[:, 1] * (soles.scale[:, 1] * soles.shape[:, 0])[:, None]
     for k in range(2):
-        mine = soles[k::2]
-        out[k, world.actor[mine]] = np.round(middle[mine][:, [0, 2]] / GRID) * GRID
+        out[k, soles.actor[k::2]] = on_grid(middle[k::2, [0, 2]])
     return out
 
 
-def batches(n: int, size: int) -> Iterator[slice]:
-    for start in range(0, n, size):
-        yield slice(start, min(start + size, n))
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """The device asked for, else CUDA where there is one, else the CPU."""
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def stream(
-    people: pd.DataFrame, shots: pd.DataFrame, height: int, width: int, device: torch.device, batch: int = BATCH
+    people: pd.DataFrame, captures: pd.DataFrame, height: int, width: int, device: torch.device, batch: int = BATCH
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Rows, images and part maps of one batch after the other, in order.
 
     On a CPU each core renders batches of its own with one thread. The tensors of a batch are too small for torch to
     divide well, and threads that wait for each other are slowed down by every other program on the machine.
     """
+    workers = threads = torch.get_num_threads()
+    if device.type == "cpu":
+        batch = max(min(batch, -(-len(captures) // workers)), 1)
+    pieces = (slice(start, start + batch) for start in range(0, len(captures), batch))
 
     def job(rows: slice) -> tuple[slice, Tensor, Tensor]:
-        return rows, *_render(people, shots.iloc[rows].reset_index(drop=True), height, width, device)
+        return rows, *_render(people, captures.iloc[rows].reset_index(drop=True), height, width, device)
 
     if device.type != "cpu":
-        yield from map(job, batches(len(shots), batch))
+        yield from map(job, pieces)
         return
-    workers = threads = torch.get_num_threads()
-    pieces = batches(len(shots), max(min(batch, -(-len(shots) // workers)), 1))
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
     try:
         ahead = deque(pool.submit(job, piece) for piece in islice(pieces, workers + 1))
@@ -531,26 +438,21 @@ def stream(
         torch.set_num_threads(threads)  # the workers' setting is also the default of threads to come
 
 
-def chosen(device: str | torch.device | None) -> torch.device:
-    """The device asked for, else CUDA where there is one, else the CPU."""
-    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
 def render(
     people: pd.DataFrame,
-    shots: pd.DataFrame,
+    captures: pd.DataFrame,
     height: int = 128,
     width: int = 64,
     device: str | torch.device | None = None,
     batch: int = BATCH,
 ) -> tuple[Tensor, Tensor]:
-    """Images uint8 (N, 3, H, W) and part maps uint8 (N, H, W) of shots, as `plan` returns them.
+    """Images uint8 (N, 3, H, W) and part maps uint8 (N, H, W) of captures, as `plan` returns them.
 
-    The pixels depend on the shots alone, not on `batch`, nor on which shots are rendered together.
+    The pixels depend on the captures alone, not on `batch`, nor on which captures are rendered together.
     """
-    where = chosen(device)
-    images = torch.zeros(len(shots), 3, height, width, dtype=torch.uint8, device=where)
-    parts = torch.zeros(len(shots), height, width, dtype=torch.uint8, device=where)
-    for rows, pixels, maps in stream(people, shots, height, width, where, batch):
+    where = choose_device(device)
+    images = torch.zeros(len(captures), 3, height, width, dtype=torch.uint8, device=where)
+    parts = torch.zeros(len(captures), height, width, dtype=torch.uint8, device=where)
+    for rows, pixels, maps in stream(people, captures, height, width, where, batch):
         images[rows], parts[rows] = pixels, maps
     return images, parts

@@ -1,16 +1,20 @@
 """Six cameras, each with its own light, colour and place; the places are painted once with numpy."""
 
+import tomllib
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
-Array = np.ndarray
 TEXEL = 0.0125  # metres a texel
 WALL = (288, 960)  # texels: 3.6 m high, 12 m round
 MUTED = 0.48  # share of a place's colourfulness that is kept
 LEVELLED = 0.6  # share of the difference from the usual brightness that is taken away
 GROUND = (512, 512)  # 6.4 m x 6.4 m, repeated
+
+
+Colour = list[float]
 
 
 @dataclass(frozen=True)
@@ -19,10 +23,10 @@ class Camera:
 
     name: str
     elevation: float
-    sun: tuple[float, float]  # azimuth (0 behind the camera, positive from the right) and altitude
-    key: tuple[float, float, float]
-    ambient: tuple[float, float, float]
-    gain: tuple[float, float, float]
+    sun: list[float]  # azimuth (0 behind the camera, positive from the right) and altitude
+    key: Colour
+    ambient: Colour
+    gain: Colour
     exposure: float
     contrast: float
     saturation: float
@@ -34,30 +38,21 @@ class Camera:
     wall: float  # distance from the person
     yaw: float  # angle of the wall
     background_blur: int  # texels
+    wall_colour: Colour  # of the place before anything is painted on it
+    ground_colour: Colour
 
 
-CAMERAS = (
-    Camera("shop front", 9, (-35, 50), (0.78, 0.75, 0.69), (0.44, 0.45, 0.48), (1.00, 1.00, 1.00), 1.02, 0.20, 1.00,
-           0.02, 0.34, 0.0036, 0.008, 90, 2.1, 8, 1),
-    Camera("brick street", 15, (60, 34), (0.90, 0.83, 0.70), (0.38, 0.39, 0.42), (1.03, 1.00, 0.94), 0.98, 0.30, 1.03,
-           0.01, 0.50, 0.0030, 0.010, 86, 1.7, -14, 1),
-    Camera("park path", 12, (-70, 60), (0.71, 0.72, 0.68), (0.46, 0.49, 0.46), (0.98, 1.02, 0.96), 1.02, 0.14, 0.95,
-           0.04, 0.26, 0.0046, 0.009, 84, 2.3, 4, 2),
-    Camera("supermarket", 22, (20, 78), (0.66, 0.69, 0.66), (0.50, 0.53, 0.50), (0.97, 1.02, 0.98), 1.02, 0.17, 0.92,
-           0.03, 0.20, 0.0058, 0.015, 74, 1.2, 0, 1),
-    Camera("underpass", 17, (140, 48), (0.54, 0.56, 0.62), (0.48, 0.51, 0.56), (0.97, 1.00, 1.05), 1.00, 0.22, 0.88,
-           0.04, 0.30, 0.0052, 0.016, 78, 1.6, 18, 1),
-    Camera("market square", 7, (25, 42), (0.88, 0.84, 0.78), (0.42, 0.42, 0.45), (1.02, 0.99, 0.99), 1.05, 0.26, 1.03,
-           0.02, 0.44, 0.0040, 0.010, 86, 2.4, -6, 2),
-)  # fmt: skip
+CAMERAS = tuple(
+    Camera(**camera) for camera in tomllib.loads(Path(__file__).with_name("cameras.toml").read_text())["cameras"]
+)
 
 
-def _noise(shape: tuple[int, int], cells: int, rng: np.random.Generator) -> Array:
+def _noise(shape: tuple[int, int], cells: int, rng: np.random.Generator) -> np.ndarray:
     """Smooth noise in -1..1 that repeats at the borders; `cells` bumps along the shorter side."""
     size = min(shape) // cells
     grid = rng.uniform(-1, 1, (max(shape[0] // size, 1), max(shape[1] // size, 1)))
 
-    def blend(values: Array, length: int) -> Array:
+    def blend(values: np.ndarray, length: int) -> np.ndarray:
         at = np.arange(length) * len(values) / length
         low, t = np.floor(at).astype(int), at % 1
         t = (t * t * (3 - 2 * t)).reshape(-1, *[1] * (values.ndim - 1))
@@ -66,7 +61,7 @@ def _noise(shape: tuple[int, int], cells: int, rng: np.random.Generator) -> Arra
     return blend(blend(grid, shape[0]).T, shape[1]).T
 
 
-def fold_noise() -> Array:
+def fold_noise() -> np.ndarray:
     """(256, 256) smooth noise, repeating, from which cloth folds and hair strands are read."""
     rng = np.random.default_rng(7)
     return (0.65 * _noise((256, 256), 16, rng) + 0.35 * _noise((256, 256), 40, rng)).astype(np.float32)
@@ -86,7 +81,7 @@ _TUBES = (
 class Canvas:
     """A picture of a flat surface, painted in metres with row 0 at the bottom; repeats sideways."""
 
-    def __init__(self, shape: tuple[int, int], colour: tuple[float, float, float], rng: np.random.Generator):
+    def __init__(self, shape: tuple[int, int], colour: Colour, rng: np.random.Generator):
         self.pixels = np.ones((*shape, 3)) * np.array(colour)
         self.rng = rng
 
@@ -127,7 +122,7 @@ class Canvas:
             for j in range(round(width / w)):
                 self.rect(j * w + shift, y, 0.02, h, joint, 0.8)
 
-    def bush(self, x: float, y: float, r: float, greens: Array) -> None:
+    def bush(self, x: float, y: float, r: float, greens: np.ndarray) -> None:
         """Overlapping leaves."""
         for _ in range(int(90 * r)):
             angle, reach = self.rng.uniform(0, 2 * np.pi), r * np.sqrt(self.rng.random())
@@ -154,7 +149,7 @@ class Canvas:
         self.disc(x, base + 0.92 * h, 0.065 * h, 0.075 * h, (0.20, 0.15, 0.13))
         self.disc(x, base + 0.90 * h, 0.045 * h, 0.055 * h, (0.70, 0.54, 0.44))
 
-    def blurred(self, texels: int) -> Array:
+    def blurred(self, texels: int) -> np.ndarray:
         """(H, W, 3) float32 after three box blurs, which come close to a Gaussian and are exact everywhere."""
         out = self.pixels
         for _ in range(3 if texels else 0):
@@ -215,11 +210,11 @@ def _brick_street(wall: Canvas, ground: Canvas) -> None:
     wall.rect(3.3, 1.2, 0.8, 0.8, (0.16, 0.26, 0.22))
     wall.rect(7.6, 0.8, 0.8, 1.1, (0.92, 0.86, 0.55))
     wall.rect(7.7, 1.35, 0.6, 0.4, (0.75, 0.25, 0.2))
-    red, blue, green, black, yellow = (
-        (0.7, 0.1, 0.1), (0.1, 0.2, 0.5), (0.1, 0.35, 0.25), (0.15, 0.15, 0.15), (0.75, 0.65, 0.15)
-    )  # fmt: skip
-    for x, colour in ((0.4, red), (2.0, blue), (6.4, green), (8.6, black), (10.6, yellow)):
-        wall.bicycle(x, colour)
+    wall.bicycle(0.4, (0.7, 0.1, 0.1))
+    wall.bicycle(2.0, (0.1, 0.2, 0.5))
+    wall.bicycle(6.4, (0.1, 0.35, 0.25))
+    wall.bicycle(8.6, (0.15, 0.15, 0.15))
+    wall.bicycle(10.6, (0.75, 0.65, 0.15))
     ground.grain(0.12, 60)
     ground.grain(0.10, 6)
     ground.rect(0, 0, 6.4, 0.10, (0.66, 0.64, 0.60))
@@ -293,25 +288,14 @@ def _market_square(wall: Canvas, ground: Canvas) -> None:
 
 
 _PAINTERS = (_shop_front, _brick_street, _park_path, _supermarket, _underpass, _market_square)
-_WALLS = (
-    (0.66, 0.63, 0.58),
-    (0.56, 0.30, 0.23),
-    (0.24, 0.34, 0.16),
-    (0.7, 0.7, 0.68),
-    (0.60, 0.61, 0.63),
-    (0.7, 0.66, 0.6),
-)
-_GROUNDS = (
-    (0.60, 0.59, 0.57), (0.40, 0.40, 0.41), (0.62, 0.46, 0.40),
-    (0.80, 0.80, 0.76), (0.44, 0.45, 0.48), (0.62, 0.59, 0.55),
-)  # fmt: skip
 
 
 @cache
-def place(camera: int) -> tuple[Array, Array]:
+def place(camera: int) -> tuple[np.ndarray, np.ndarray]:
     """Wall (288, 960, 3) and ground (512, 512, 3) of camera 0..5 as float32 in 0..1, row 0 at the bottom."""
     rng = np.random.default_rng([11, camera])
-    wall, ground = Canvas(WALL, _WALLS[camera], rng), Canvas(GROUND, _GROUNDS[camera], rng)
+    wall = Canvas(WALL, CAMERAS[camera].wall_colour, rng)
+    ground = Canvas(GROUND, CAMERAS[camera].ground_colour, rng)
     _PAINTERS[camera](wall, ground)
     for canvas, usual in ((wall, 0.46), (ground, 0.54)):
         # Muted and of like brightness: people stand out, and colour alone does not tell which camera it was.

@@ -2,10 +2,8 @@
 
 import json
 import os
-import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +14,18 @@ from PIL import Image
 from scipy.io import savemat
 from tqdm.auto import tqdm
 
-from ..errors import InputError
+from .. import files
+from ..errors import InputError, choose
 from .body import PARTS
+from .captures import FOLDERS, SIZES, Size, plan
 from .population import DOWN_COLOURS, FIELDS, UP_COLOURS
-from .render import box_error, chosen, stream
+from .render import box_error, choose_device, stream
 from .scene import CAMERAS
-from .shots import FOLDERS, SIZES, Size, plan
 
 # Raised whenever the same seed would give other pixels, so that old and new images are never mixed.
 REVISION = 2
 
-# What was measured on `quick`, for its data card: benchmarks/scores.py synthetic --seeds 0,1,2 and, for seed 0,
-# benchmarks/difficulty.py; mean and sample deviation over seeds (other people and other weights), percent.
-MEASURED = """
-## How hard it is
-From random weights, 128 x 64 pixels, 10 epochs, rule market1501; mean and deviation over the seeds 0, 1 and 2.
-
-| system | mAP | rank-1 |
-|---|---|---|
-| ResNet-18, random weights | 1.2 ± 0.1 | 1.8 ± 0.5 |
-| colour histogram of six stripes | 7.7 ± 0.3 | 17.2 ± 0.8 |
-| ResNet-18, identity | 47.6 ± 1.2 | 62.2 ± 0.9 |
-| ResNet-18, identity + triplet | 66.5 ± 1.4 | 81.9 ± 1.0 |
-
-Matches of the last one (seed 0) from the query's own camera: 75.2 mAP; from other cameras 66.1; of these, seen from
-within 45 degrees of the query's view 67.1, turned by 90 degrees 53.6, by more 55.2.
-"""
 CARD, ATTRIBUTES, TABLE = "card.json", "market_attribute.mat", "synthetic.csv"
-
-
-def _recipe(size: str, seed: int, height: int, width: int) -> dict[str, Any]:
-    return {"size": size, "seed": seed, "height": height, "width": width, "revision": REVISION}
 
 
 def part_path(path: str) -> str:
@@ -56,20 +35,20 @@ def part_path(path: str) -> str:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _finished(out: Path, recipe: dict[str, Any]) -> bool:
     """True if `out` holds this very set, False if there is nothing; anything else is refused."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
-    found = _read_json(out / CARD).get("recipe") if out.is_dir() else None
-    if found == recipe:
+    present = _read_json(out / CARD).get("recipe") if out.is_dir() else None
+    if present == recipe:
         return True
-    what = f"another synthetic set ({_words(found)})" if found else "files that are not a synthetic set"
+    what = f"another synthetic set ({_words(present)})" if present else "files that are not a synthetic set"
     raise InputError(f"{out} already holds {what}; nothing was written: choose another folder or remove it first.")
 
 
@@ -80,94 +59,82 @@ def _words(recipe: dict[str, Any]) -> str:
 def _partial(out: Path, recipe: dict[str, Any]) -> Path:
     """The folder to work in, new or left by an interrupted run of the same recipe."""
     partial = out.parent / f".{out.name}.partial"
-    found = _read_json(partial / "recipe.json")
-    if found and found != recipe:
+    begun = _read_json(partial / "recipe.json")
+    if begun and begun != recipe:
         raise InputError(
-            f"{partial} holds an unfinished set of another recipe ({_words(found)}); "
+            f"{partial} holds an unfinished set of another recipe ({_words(begun)}); "
             "finish that one or remove the folder."
         )
-    if partial.exists() and not found and any(partial.iterdir()):
+    if partial.exists() and not begun and any(partial.iterdir()):
         raise InputError(f"{partial} exists but is no unfinished synthetic set; remove it first.")
     for folder in FOLDERS.values():
         (partial / folder).mkdir(parents=True, exist_ok=True)
         (partial / "parts" / folder).mkdir(parents=True, exist_ok=True)
     for torn in partial.rglob(".*"):  # files that were being written when the run was stopped
         torn.unlink()
-    _save(partial / "recipe.json", json.dumps(recipe).encode())
+    files.write(partial / "recipe.json", lambda path: path.write_text(json.dumps(recipe)))
     return partial
-
-
-def _save(path: Path, data: bytes) -> None:
-    """Writes under a temporary name first: a file that has its name is complete."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(data)
-    temporary.replace(path)
-
-
-def _encoded(pixels: np.ndarray, form: str, **options: Any) -> bytes:
-    buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, form, **options)
-    return buffer.getvalue()
 
 
 def _store(folder: Path, path: str, image: np.ndarray, parts: np.ndarray, quality: int) -> None:
     """The image is written last: where it exists, its part map does."""
-    _save(folder / part_path(path), _encoded(parts, "PNG", compress_level=4))
-    _save(folder / path, _encoded(image, "JPEG", quality=quality))
+    picture, part_map = Image.fromarray(image), Image.fromarray(parts)
+    files.write(folder / part_path(path), lambda name: part_map.save(name, "PNG", compress_level=4))
+    files.write(folder / path, lambda name: picture.save(name, "JPEG", quality=quality))
 
 
-def occlusion(parts: np.ndarray) -> np.ndarray:
-    """Share of the foreground of part maps (N, H, W) that belongs to somebody or something else, (N,)."""
-    foreground = (parts > 0).sum(axis=(1, 2))
-    return (parts == PARTS["occluder"]).sum(axis=(1, 2)) / np.maximum(foreground, 1)
+def occlusion(parts: np.ndarray) -> float:
+    """Share of the foreground of a part map (H, W) that belongs to somebody or something else."""
+    return float((parts == PARTS["occluder"]).sum() / max((parts > 0).sum(), 1))
 
 
 def _images(
     folder: Path,
     people: pd.DataFrame,
-    shots: pd.DataFrame,
+    captures: pd.DataFrame,
     recipe: dict[str, Any],
     device: str | torch.device | None,
     progress: bool,
 ) -> None:
-    """Renders and stores every shot that is not there yet."""
-    left = shots[[not (folder / path).exists() for path in shots["path"]]]
-    bar = tqdm(total=len(shots), initial=len(shots) - len(left), unit="image", desc="synthetic", disable=not progress)
-    waiting: list[Future[None]] = []
-    batch_by_batch = stream(people, left, recipe["height"], recipe["width"], chosen(device))
+    """Renders and stores every capture that is not there yet."""
+    left = captures[[not (folder / path).exists() for path in captures["path"]]]
+    count, there = len(captures), len(captures) - len(left)
+    bar = tqdm(total=count, initial=there, unit="image", desc="synthetic", disable=not progress)
+    storing: list[Future[None]] = []
+
+    def finish() -> None:
+        for job in storing:
+            job.result()
+        bar.update(len(storing))
+        storing.clear()
+
     with bar, ThreadPoolExecutor(2) as pool:
-        for piece, images, parts in batch_by_batch:
-            for done in waiting:
-                done.result()
-            bar.update(len(waiting))
+        for piece, images, parts in stream(people, left, recipe["height"], recipe["width"], choose_device(device)):
+            finish()
             rows = left.iloc[piece]
             pixels, maps = images.permute(0, 2, 3, 1).cpu().numpy(), parts.cpu().numpy()
-            waiting = [
-                pool.submit(_store, folder, path, pixels[i], maps[i], CAMERAS[camera].quality)
-                for i, (path, camera) in enumerate(zip(rows["path"], rows["camera"], strict=True))
-            ]
-        for done in waiting:
-            done.result()
-        bar.update(len(waiting))
+            for path, camera, image, part_map in zip(rows["path"], rows["camera"], pixels, maps, strict=True):
+                storing.append(pool.submit(_store, folder, path, image, part_map, CAMERAS[camera].quality))
+        finish()
 
 
-def table(shots: pd.DataFrame, occluded: np.ndarray) -> pd.DataFrame:
+def image_table(captures: pd.DataFrame, occluded: np.ndarray) -> pd.DataFrame:
     """One row an image: what `synthetic.csv` holds."""
-    angle = shots["angle"].to_numpy(dtype=float)
+    angle = captures["angle"].to_numpy(dtype=float)
     return pd.DataFrame(
         {
-            "path": shots["path"],
-            "pid": shots["pid"],
-            "camid": shots["camera"] + 1,
-            "split": shots["split"],
-            "frame": shots["path"].str.extract(r"_(\d{6})_")[0].astype(int),
+            "path": captures["path"],
+            "pid": captures["pid"],
+            "camid": captures["camera"] + 1,
+            "split": captures["split"],
+            "frame": captures["path"].str.extract(r"_(\d{6})_")[0].astype(int),
             "orientation": (np.round(angle / 45) % 8).astype(int),
             "angle": angle.round(2),
-            "gait": shots["gait"].to_numpy(dtype=float).round(4),
+            "gait": captures["gait"].to_numpy(dtype=float).round(4),
             "occlusion": occluded.round(4),
-            "box_error": box_error(shots).round(4),
-            "camera": [CAMERAS[c].name for c in shots["camera"]],
-            "kind": shots["kind"],
+            "box_error": box_error(captures).round(4),
+            "camera": [CAMERAS[c].name for c in captures["camera"]],
+            "kind": captures["kind"],
         }
     )
 
@@ -195,7 +162,7 @@ def _shares(people: pd.DataFrame) -> dict[str, float]:
     return {name: round(100 * share, 1) for name, share in (ages | marked | multi).items()}
 
 
-def card(people: pd.DataFrame, shots: pd.DataFrame, recipe: dict[str, Any], size: Size) -> dict[str, Any]:
+def card(people: pd.DataFrame, captures: pd.DataFrame, recipe: dict[str, Any], size: Size) -> dict[str, Any]:
     """What a set says about itself."""
     return {
         "name": "synthetic",
@@ -211,52 +178,23 @@ def card(people: pd.DataFrame, shots: pd.DataFrame, recipe: dict[str, Any], size
         "cameras": [c.name for c in CAMERAS],
         "parts": PARTS,
         "train_identities_percent": _shares(people),
-        "images_per_train_identity": round(float((shots["split"] == "train").sum() / size.train_ids), 2),
+        "images_per_train_identity": round(float((captures["split"] == "train").sum() / size.train_ids), 2),
     }
 
 
 def readme(facts: dict[str, Any]) -> str:
-    """The data card for people."""
-    recipe, images, identities = facts["recipe"], facts["images"], facts["identities"]
+    """The data card for people.
+
+    What `card_quick.md` adds was measured on `quick`: benchmarks/scores.py synthetic --seeds 0,1,2 and, for seed 0,
+    benchmarks/difficulty.py; mean and sample deviation over seeds (other people and other weights), percent.
+    """
+    parts = ", ".join(f"{number} {name}" for name, number in facts["parts"].items())
     shares = "\n".join(f"| {name} | {share} |" for name, share in facts["train_identities_percent"].items())
-    labels = ", ".join(f"{value} {name}" for name, value in facts["parts"].items())
-    return f"""# Synthetic pedestrians ({recipe["size"]}, seed {recipe["seed"]})
-
-People that do not exist, in the layout of Market-1501. Nobody was photographed; no image or annotation of a real
-benchmark is in here. The statistics of the attributes follow published counts of Market-1501's annotation.
-
-- Made by {facts["made_by"]}, {recipe["height"]} x {recipe["width"]} pixels. The same recipe gives the same pixels.
-- Licence: CC0 1.0, public domain.
-- {identities["train"]} training and {identities["test"]} test identities.
-- {images["train"]} training images, {images["query"]} queries, {images["gallery"]} gallery images;
-  of these {facts["junk"]} are junk (pid -1) and {facts["distractors"]} distractors (pid 0).
-- Six cameras: {", ".join(facts["cameras"])}.
-
-## Files
-- `bounding_box_train/ query/ bounding_box_test/`: `PPPP_cCsS_FFFFFF_BB.jpg` as in Market-1501. One query a test
-  person and camera; every query has images of that person from other cameras in the gallery.
-- `{ATTRIBUTES}`: 27 attributes an identity, coded 1/2 (age 1..4), in `train` and `test`; a person with no upper
-  (lower) colour marked wears several.
-- `parts/<folder>/<stem>.png`: the part of every pixel: {labels}.
-- `{TABLE}`: one row an image: path, pid, camid, split, frame, orientation (0 faces the camera, 2 walks to the right
-  of the image, 4 walks away), angle in degrees, gait phase in radians, occlusion (share of the foreground that is
-  something else), box_error (1 - intersection over union with the true box), camera, kind.
-
-## How it is made
-A body of tapered capsules, ellipsoids, cones and boxes, posed by a gait phase, is traced in closed form by an
-orthographic camera, shaded with a key light, sky and cast shadows, set into a painted place and photographed with the
-camera's own colour, exposure, blur, noise and JPEG quality. Patterns, prints, shoes, hair, stature and things carried
-tell people apart beyond what the attributes name.
-
-## What it is not
-Not a substitute for measuring on real images: everybody walks or stands, the light is simple and the cameras are six.
-
-{MEASURED if recipe["size"] == "quick" else ""}
-## Share of the training identities with each attribute (percent)
-| attribute | share |
-|---|---|
-{shares}
-"""
+    here = Path(__file__).parent
+    measured = "\n" + (here / "card_quick.md").read_text(encoding="utf-8") if facts["recipe"]["size"] == "quick" else ""
+    text = (here / "card.md").read_text(encoding="utf-8")
+    cameras = ", ".join(facts["cameras"])
+    return text.format(**facts, part_numbers=parts, shares=shares, measured=measured, camera_names=cameras)
 
 
 def write(
@@ -272,28 +210,27 @@ def write(
 
     Everything is first written to `.<name>.partial` beside it, where an interrupted run is taken up again.
     """
-    if size not in SIZES:
-        raise InputError(f"there is no synthetic size {size!r}; choose one of {', '.join(SIZES)}.")
+    choose(size, SIZES, "synthetic size")
     if seed < 0 or height < 16 or width < 8:
         raise InputError(
             f"seed must not be negative and images not smaller than 16 x 8; got seed {seed}, {height} x {width}."
         )
-    target, recipe = Path(out), _recipe(size, seed, height, width)
+    target = Path(out)
+    recipe = {"size": size, "seed": seed, "height": height, "width": width, "revision": REVISION}
     if _finished(target, recipe):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(target, recipe)
-    people, shots = plan(SIZES[size], seed)
-    _images(partial, people, shots, recipe, device, progress)
-    maps = (np.asarray(Image.open(partial / part_path(path)))[None] for path in shots["path"])
-    occluded = np.concatenate([occlusion(one) for one in maps])
-    facts = card(people, shots, recipe, SIZES[size])
+    people, captures = plan(SIZES[size], seed)
+    _images(partial, people, captures, recipe, device, progress)
+    occluded = np.array([occlusion(np.asarray(Image.open(partial / part_path(path)))) for path in captures["path"]])
+    facts = card(people, captures, recipe, SIZES[size])
     savemat(partial / ATTRIBUTES, {"market_attribute": annotation(people)})
-    table(shots, occluded).to_csv(partial / TABLE, index=False, lineterminator="\n")
+    image_table(captures, occluded).to_csv(partial / TABLE, index=False, lineterminator="\n")
     (partial / "README.md").write_text(readme(facts), encoding="utf-8")
     (partial / CARD).write_text(json.dumps(facts, indent=2) + "\n")
     (partial / "recipe.json").unlink()
     if target.exists():
         target.rmdir()
-    shutil.move(partial, target)
+    partial.rename(target)
     return target

@@ -1,6 +1,8 @@
 """What every image shows: who, from where, how badly cut. One row an image, drawn from the image's own seed."""
 
 from dataclasses import dataclass
+from itertools import count
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,36 +64,28 @@ def share_out(total: int, weights: np.ndarray, least: int = 1) -> np.ndarray:
     return counts + least
 
 
-def _rows(
-    pids: np.ndarray, people: np.ndarray, seen: list[np.ndarray], total: int, split: str, rng: np.random.Generator
-) -> list[dict[str, object]]:
-    """Images of real people: long-tailed counts a person and camera, in short tracks of neighbouring frames."""
-    pairs = [(i, c) for i, cameras in enumerate(seen) for c in cameras]
-    busy = np.exp(rng.normal(0, 0.45, len(pids)))
+def _tracks(
+    people: np.ndarray, seen: list[np.ndarray], total: int, split: str, rng: np.random.Generator
+) -> list[tuple[Any, ...]]:
+    """Person, camera, split, track and kind of images of real people.
+
+    Counts a person and camera have a long tail; the images come in short tracks of neighbouring frames.
+    """
+    pairs = [(i, camera) for i, cameras in enumerate(seen) for camera in cameras]
+    busy = np.exp(rng.normal(0, 0.45, len(people)))
     weights = np.array([busy[i] * np.exp(rng.normal(0, 0.55)) for i, _ in pairs])
-    rows: list[dict[str, object]] = []
-    for (i, camera), count in zip(pairs, share_out(total, weights), strict=True):
-        track = -1
-        for k in range(count):
-            if k == 0 or rng.random() < 0.28:
-                track += 1
-            rows.append(
-                {
-                    "pid": int(pids[i]),
-                    "person": int(people[i]),
-                    "camera": int(camera),
-                    "split": split,
-                    "track": track,
-                    "kind": "person",
-                }
-            )
-    return rows
+    return [
+        (people[i], camera, split, track, "person")
+        for (i, camera), images in zip(pairs, share_out(total, weights), strict=True)
+        for track in np.cumsum(np.r_[0, rng.random(images - 1) < 0.28])
+    ]
 
 
 def plan(size: Size, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """People (one row each; train, then test, then strangers who have no pid) and shots (one row an image)."""
+    """People (one row each; train, then test, then strangers who have no pid) and captures (one row an image)."""
     rng = np.random.default_rng([seed, 201])
-    strangers = max((size.train_ids + size.test_ids) // 4, 12)
+    total = size.train_ids + size.test_ids
+    strangers = max(total // 4, 12)
     people = pd.concat(
         [
             population(size.train_ids, seed, "train"),
@@ -100,67 +94,37 @@ def plan(size: Size, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
         ],
         ignore_index=True,
     )
-    total = size.train_ids + size.test_ids
     pids = rng.permutation(np.arange(1, total + 1))
-    pids = np.concatenate([np.sort(pids[: size.train_ids]), np.sort(pids[size.train_ids :])])
-    people.insert(0, "pid", np.r_[pids, np.zeros(strangers, dtype=int)])
+    pids = np.r_[np.sort(pids[: size.train_ids]), np.sort(pids[size.train_ids :]), np.zeros(strangers, dtype=int)]
+    people.insert(0, "pid", pids)
     people.insert(1, "split", ["train"] * size.train_ids + ["test"] * size.test_ids + ["stranger"] * strangers)
     train, test = np.arange(size.train_ids), np.arange(size.train_ids, total)
-    real = size.gallery - size.junk - size.distractors
     pairs = min(round(size.train_ids * 3262 / 751), size.train)
-    rows = _rows(pids[train], train, cameras_of(size.train_ids, pairs, rng), size.train, "train", rng)
+    rows = _tracks(train, cameras_of(size.train_ids, pairs, rng), size.train, "train", rng)
     seen = cameras_of(size.test_ids, size.query, rng)
-    for i, cameras in zip(test, seen, strict=True):
-        rows += [
-            {
-                "pid": int(pids[i]),
-                "person": int(i),
-                "camera": int(c),
-                "split": "query",
-                "track": int(rng.integers(3)),
-                "kind": "person",
-            }
-            for c in cameras
-        ]
-    rows += _rows(pids[test], test, seen, real, "gallery", rng)
-    for count, kind, pid, shares in (
-        (size.junk, "junk", -1, JUNK_SEEN),
-        (size.distractors, "distractor", 0, DISTRACTORS_SEEN),
-    ):
-        for _ in range(count):
-            person = int(rng.choice(test)) if pid else int(rng.integers(total, total + strangers))
-            rows.append(
-                {
-                    "pid": pid,
-                    "person": person,
-                    "camera": int(rng.choice(6, p=shares / shares.sum())),
-                    "split": "gallery",
-                    "track": int(rng.integers(3)),
-                    "kind": kind,
-                }
-            )
-    shots = pd.DataFrame(rows)
-    shots.insert(0, "number", np.arange(len(shots)))
-    shots = pd.concat([shots, _views(shots, len(people), total, seed)], axis=1)
-    shots["path"] = _paths(shots, seed)
-    return people, shots
+    for person, cameras in zip(test.tolist(), seen, strict=True):
+        rows += [(person, camera, "query", int(rng.integers(3)), "person") for camera in cameras]
+    rows += _tracks(test, seen, size.gallery - size.junk - size.distractors, "gallery", rng)
+    for _ in range(size.junk):
+        person, camera = rng.choice(test), rng.choice(6, p=JUNK_SEEN / JUNK_SEEN.sum())
+        rows.append((person, camera, "gallery", int(rng.integers(3)), "junk"))
+    for _ in range(size.distractors):
+        person = int(rng.integers(total, len(people)))
+        camera = rng.choice(6, p=DISTRACTORS_SEEN / DISTRACTORS_SEEN.sum())
+        rows.append((person, camera, "gallery", int(rng.integers(3)), "distractor"))
+    captures = pd.DataFrame(rows, columns=["person", "camera", "split", "track", "kind"])
+    captures.insert(0, "number", np.arange(len(captures)))
+    captures.insert(1, "pid", np.where(captures["kind"] == "junk", -1, pids[captures["person"]]))
+    views = [_view(row, seed, total, len(people)) for row in captures.itertuples()]
+    captures = pd.concat([captures, pd.DataFrame(views)], axis=1)
+    captures["path"] = _paths(captures, seed)
+    return people, captures
 
 
-def _views(shots: pd.DataFrame, n_people: int, first_stranger: int, seed: int) -> pd.DataFrame:
-    """Pose, camera state, box and company of every image, from generators of the image and of its track."""
-    rows = []
-    for number, person, camera, track, kind in zip(
-        shots["number"], shots["person"], shots["camera"], shots["track"], shots["kind"], strict=True
-    ):
-        along = np.random.default_rng([seed, 301, person, camera, track])
-        rows.append(_view(along, np.random.default_rng([seed, 302, number]), camera, kind, first_stranger, n_people))
-    return pd.DataFrame(rows)
-
-
-def _view(
-    along: np.random.Generator, rng: np.random.Generator, camera: int, kind: str, stranger: int, people: int
-) -> dict[str, object]:
-    """One image: `along` is shared by the images of a track, `rng` is the image's own."""
+def _view(row: Any, seed: int, first_stranger: int, people: int) -> dict[str, object]:
+    """Pose, camera state, box and company of one image."""
+    along = np.random.default_rng([seed, 301, row.person, row.camera, row.track])  # the same along a track
+    rng, camera = np.random.default_rng([seed, 302, row.number]), CAMERAS[row.camera]
     heading, standing = 45.0 * along.integers(8) + along.normal(0, 7), along.random() < 0.15
     x, z, sun, light = along.uniform(0, 12), along.uniform(0, 5), along.normal(0, 18), along.normal(0, 0.15)
     warm, tilt = along.normal(0, 0.04), along.normal(0, 1.5)
@@ -169,26 +133,22 @@ def _view(
         "angle": heading % 360,
         "gait": rng.uniform(0, 2 * np.pi),
         "pace": 0.06 * rng.random() if standing else rng.uniform(0.55, 1.05),
-        "elevation": max(CAMERAS[camera].elevation + tilt, 2.0),
+        "elevation": max(camera.elevation + tilt, 2.0),
         "exposure": float(np.exp(light + rng.normal(0, 0.03))),
         "warmth": warm + rng.normal(0, 0.008),
         "sun": sun + rng.normal(0, 2),
         "place_x": x + rng.normal(0, 0.3),
         "place_z": z + rng.normal(0, 0.3),
-        "wall": CAMERAS[camera].wall * rng.uniform(0.75, 1.35),
+        "wall": camera.wall * rng.uniform(0.75, 1.35),
         "noise": int(rng.integers(2**31)),
     }
-    return view | _box(rng, kind) | _company(rng, stranger, people)
+    return view | _box(rng, row.kind) | _company(rng, first_stranger, people)
 
 
 def _box(rng: np.random.Generator, kind: str) -> dict[str, object]:
     """Shift (shares of the true box), zoom (> 1 shows more around) and stretch (> 1 shows a wider box)."""
-    dx, dy, zoom, stretch = (
-        rng.normal(0, 0.035),
-        rng.normal(0, 0.022),
-        rng.uniform(0.99, 1.13),
-        np.exp(rng.normal(0, 0.05)),
-    )
+    dx, dy = rng.normal(0, 0.035), rng.normal(0, 0.022)
+    zoom, stretch = rng.uniform(0.99, 1.13), np.exp(rng.normal(0, 0.05))
     if kind == "junk" or (kind == "distractor" and rng.random() < 0.55):
         sign = rng.choice([-1, 1], 2)
         form = rng.random()
@@ -202,13 +162,8 @@ def _box(rng: np.random.Generator, kind: str) -> dict[str, object]:
             zoom, dx, dy = rng.uniform(1.6, 2.1), rng.normal(0, 0.15), rng.normal(0, 0.15)
     elif rng.random() < 0.09:
         dy, zoom = rng.choice([-1, 1]) * rng.uniform(0.06, 0.16), rng.uniform(0.84, 1.22)
-    return {
-        "dx": dx,
-        "dy": dy,
-        "zoom": zoom,
-        "stretch": stretch,
-        "empty": bool(kind == "distractor" and rng.random() < 0.4),
-    }
+    empty = bool(kind == "distractor" and rng.random() < 0.4)
+    return {"dx": dx, "dy": dy, "zoom": zoom, "stretch": stretch, "empty": empty}
 
 
 def _company(rng: np.random.Generator, stranger: int, people: int) -> dict[str, object]:
@@ -234,21 +189,15 @@ def _company(rng: np.random.Generator, stranger: int, people: int) -> dict[str, 
     }
 
 
-def _paths(shots: pd.DataFrame, seed: int) -> list[str]:
+def _paths(captures: pd.DataFrame, seed: int) -> list[str]:
     """`folder/PPPP_cCsS_FFFFFF_BB.jpg`, unique; frames of one track are 25 apart as in Market-1501."""
-    used: set[str] = set()
-    paths = []
-    for row in shots.itertuples():
-        along = np.random.default_rng([seed, 401, int(row.person), int(row.camera), int(row.track)])
-        sequence, frame = int(along.integers(1, 7)), int(along.integers(1, 4000)) * 25 + 1
-        head = "-1" if row.pid == -1 else f"{row.pid:04d}"
+    paths: dict[str, None] = {}  # in order
+    for row in captures.itertuples():
+        along = np.random.default_rng([seed, 401, row.person, row.camera, row.track])
+        sequence, first = along.integers(1, 7), along.integers(1, 4000) * 25 + 1
+        person = "-1" if row.pid == -1 else f"{row.pid:04d}"
+        start = f"{FOLDERS[row.split]}/{person}_c{row.camera + 1}s{sequence}"
         box = 0 if row.split == "query" else 1
-        while True:
-            name = f"{head}_c{row.camera + 1}s{sequence}_{frame:06d}_{box:02d}.jpg"
-            path = f"{FOLDERS[str(row.split)]}/{name}"
-            if path not in used and not (row.split == "gallery" and path.replace(FOLDERS["gallery"], "query") in used):
-                break
-            frame += 25
-        used.add(path)
-        paths.append(path)
-    return paths
+        frames = (f"{start}_{frame:06d}_{box:02d}.jpg" for frame in count(int(first), 25))
+        paths[next(path for path in frames if path not in paths)] = None
+    return list(paths)
