@@ -16,6 +16,7 @@ from .attributes import Task
 from .errors import InputError, choose
 
 AP_FORMS = ("precision", "trapezoid")
+PLACES = (1, 5, 10, 20)  # of the CMC curve, in every table
 
 
 def average_precision(places: np.ndarray, ap: str = "precision") -> float:
@@ -64,16 +65,9 @@ class Scores:
 
     def to_dict(self) -> dict[str, float | int | str]:
         """The numbers of a results table, ready for JSON."""
-        return {
-            "mAP": round(self.mAP, 4),
-            **{f"rank{k}": round(self.at(k), 4) for k in (1, 5, 10, 20)},
-            "mINP": round(self.mINP, 4),
-            "n_queries": self.n_queries,
-            "n_without_match": self.n_without_match,
-            "metric": self.metric,
-            "rule": self.rule,
-            "ap": self.ap,
-        }
+        scores = {"mAP": self.mAP, **{f"rank{k}": self.at(k) for k in PLACES}, "mINP": self.mINP}
+        about = {name: getattr(self, name) for name in ("n_queries", "n_without_match", "metric", "rule", "ap")}
+        return {name: round(score, 4) for name, score in scores.items()} | about
 
     def __str__(self) -> str:
         without = f", {self.n_without_match} without a match left out" if self.n_without_match else ""
@@ -100,18 +94,8 @@ def scores_of(places: list[np.ndarray], n_gallery: int, metric: str, rule: str, 
     first = np.array([p[0] if len(p) else np.nan for p in places])
     cmc = 100 * (first[np.isfinite(first), None] <= np.arange(1, min(max_rank, n_gallery) + 1)).mean(0)
     minp = 100 * float(np.mean([len(p) / p[-1] for p in valid]))
-    return Scores(
-        float(np.nanmean(per_query)),
-        cmc,
-        minp,
-        len(places),
-        len(places) - len(valid),
-        per_query,
-        first,
-        metric,
-        rule,
-        ap,
-    )
+    mean, lost = float(np.nanmean(per_query)), len(places) - len(valid)
+    return Scores(mean, cmc, minp, len(places), lost, per_query, first, metric, rule, ap)
 
 
 # --- attributes ----------------------------------------------------------------------------------------------

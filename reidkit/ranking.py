@@ -20,7 +20,7 @@ from .distances import as_features, as_numbers, blocks, features_pair, slices
 from .errors import InputError, choose
 from .features import Features
 from .images import JUNK, RULES
-from .metrics import AP_FORMS, Scores, scores_of
+from .metrics import AP_FORMS, PLACES, Scores, scores_of
 from .search.reranking import rerank
 
 
@@ -305,7 +305,6 @@ def evaluate(
     return Comparison.of_descriptors(query, gallery, labels, metric, rule).score(ap, max_rank)
 
 
-PLACES = (1, 5, 10, 20)  # of the CMC curve, in every measured row
 RERANKED = "reranked_"  # how the columns of re-ranked scores begin
 
 

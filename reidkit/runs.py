@@ -30,7 +30,7 @@ from .source import environment, source_hash
 from .systems import SYSTEMS, System
 from .train import distort, fit, new_network
 
-EVERY = 5.0  # seconds between two notes of how far a training is: in one of seconds they take as long as the learning
+EVERY = 5.0  # seconds between checkpoints; saving more often dominates short runs
 
 
 @dataclass(frozen=True)
@@ -126,16 +126,9 @@ def load_or_fit(
         (partial / "recipe.json").write_text(recipe.to_json())
         save_file(weights, partial / "model.safetensors")
         history.table.to_csv(partial / "history.csv", index=False)
-        root = train.table.attrs.get("root", "")
-        described = {
-            **environment(),
-            "people": list(train.people),
-            "targets": train.targets.to_dict(),
-            "device": str(fabric.device),
-            "root": root,
-            "fingerprint": images,
-            "code": code,
-        }
+        described = environment() | {"people": list(train.people), "targets": train.targets.to_dict()}
+        described |= {"device": str(fabric.device), "root": train.table.attrs.get("root", "")}
+        described |= {"fingerprint": images, "code": code}
         (partial / "environment.json").write_text(json.dumps(described, indent=2))
         if other:
             home.rename(aside)
@@ -158,9 +151,7 @@ def load_run(folder: Path | str, system: type[System] | None = None) -> Run:
     """
     home = Path(folder).expanduser()
     if not home.is_dir():
-        near = get_close_matches(
-            home.name, [p.name for p in home.parent.glob("*-*")] if home.parent.is_dir() else [], 1
-        )
+        near = get_close_matches(home.name, [path.name for path in home.parent.glob("*-*")], 1)
         hint = f"; the nearest there is {near[0]!r}" if near else ""
         raise InputError(f"there is no run in {home}{hint}: `reidkit train` makes one and prints its folder.")
     try:

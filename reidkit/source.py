@@ -115,7 +115,7 @@ def _tree(node: Any) -> str:
     return f"{type(node).__name__}({','.join(inside)})"
 
 
-def environment() -> dict[str, str]:
+def environment() -> dict[str, Any]:
     """What a reader needs to repeat a run: versions, machine, state of the code."""
     names = ("reidkit", "torch", "torchvision", "numpy", "pandas")
     return {

@@ -297,37 +297,29 @@ class Sums:
     """Running means of losses and of what is watched, kept on the device: no waiting for a GPU at every step."""
 
     def __init__(self) -> None:
-        self.losses: list[Tensor] = []
-        self.names: list[str] = []
-        self.watched: dict[str, list[tuple[Tensor, float]]] = {}
-        self.weights: list[float] = []
+        self.names: list[str] = []  # of the losses
+        self.values: dict[str, list[Tensor]] = {}  # a number a step
+        self.weights: dict[str, list[float]] = {}
 
     def add(self, losses: dict[str, Tensor], watched: dict[str, Tensor], weight: float = 1.0) -> None:
         """The losses of a batch; `weight` is its share of the mean, such as its images where batches differ."""
         self.names = list(losses)
-        self.losses.append(torch.stack([loss.detach() for loss in losses.values()]))
-        self.weights.append(weight)
-        for name, value in watched.items():
-            self.watched.setdefault(name, []).append((value, weight))
+        for name, value in (losses | watched).items():  # not every batch has all that is watched
+            self.values.setdefault(name, []).append(value.detach())
+            self.weights.setdefault(name, []).append(weight)
 
     def means(self, recipe: Recipe, epoch: int) -> dict[str, float]:
         """Means over the epoch; InputError that names the first loss and step that is not finite."""
-        table = torch.stack(self.losses).float().cpu()  # (steps, losses)
-        bad = (~torch.isfinite(table)).nonzero()
-        if len(bad):
-            step, which = (int(i) for i in bad[0])
+        values = {name: torch.stack(seen).float().cpu() for name, seen in self.values.items()}  # (steps,) each
+        bad = (~torch.stack([values[name] for name in self.names], 1).isfinite()).nonzero().tolist()
+        if bad:
+            step, name = bad[0][0], self.names[bad[0][1]]
             when = "on the validation images" if epoch == VALIDATION else f"in epoch {epoch + 1}, step {step + 1}"
             raise InputError(
-                f"loss {self.names[which]!r} became {float(table[step, which])} {when}: "
-                f"the training diverged, lower lr (it is {recipe.lr:g}) or lengthen warmup (it is {recipe.warmup:g})."
+                f"loss {name!r} became {float(values[name][step])} {when}: the training diverged, lower lr (it is "
+                f"{recipe.lr:g}) or lengthen warmup (it is {recipe.warmup:g})."
             )
-        weight = torch.tensor(self.weights)[:, None] / sum(self.weights)
-        means = dict(zip(self.names, (weight * table).sum(0).tolist(), strict=True))
-        for name, seen in self.watched.items():  # not every batch has all of it
-            values = torch.stack([value for value, _ in seen]).float().cpu()
-            shares = torch.tensor([share for _, share in seen])
-            means[name] = float((values * shares).sum() / shares.sum())
-        return means
+        return {name: float(np.average(seen, weights=self.weights[name])) for name, seen in values.items()}
 
     def in_short(self, means: dict[str, float]) -> dict[str, float]:
         """The means for one line: of more than four losses, which would fill it, their sum."""
