@@ -15,8 +15,8 @@ import pandas as pd
 import typer
 
 from reidkit import course
+from reidkit.course.measured import variant_of
 from reidkit.files import write
-from reidkit.report import variant_of
 from reidkit.train import Recipe, options_of
 
 WATCHED = ["identity", "compact", "scatter", "length", "to_centre"]

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .attributes import read_attributes
+    from .course.papers import published
     from .errors import InputError
     from .features import Features, describe, features_of
     from .images import read_images, validation_fold
     from .metrics import Scores, evaluate, score
-    from .papers import published
     from .ranking import Ranking, rank
     from .search import Gallery, rerank, rerank_cost
     from .systems import System
@@ -50,10 +50,10 @@ __all__ = [
 
 _HOME = {
     "attributes": ("read_attributes",),
+    "course.papers": ("published",),
     "features": ("Features", "describe", "features_of"),
     "images": ("InputError", "read_images", "validation_fold"),
     "metrics": ("Scores", "evaluate", "score"),
-    "papers": ("published",),
     "ranking": ("Ranking", "rank"),
     "search": ("Gallery", "rerank", "rerank_cost"),
     "systems": ("System",),

@@ -17,9 +17,9 @@ from reidkit import synthetic
 TOP = Path(__file__).parents[1]
 PACKAGE = TOP / "reidkit"
 ORDER = [
-    "errors", "files", "images", "papers", "tables", "attributes", "synthetic", "data", "backbones", "losses", "cams",
-    "source", "systems", "train", "features", "ranking", "search", "metrics", "thresholds", "attention", "plots",
-    "widgets", "claims", "exercises", "site", "kernels", "course", "report", "doctor", "cli",
+    "errors", "files", "images", "attributes", "synthetic", "data", "backbones", "losses", "cams", "source", "systems",
+    "train", "features", "ranking", "search", "metrics", "thresholds", "attention", "plots", "widgets", "site",
+    "course", "doctor", "cli",
 ]  # fmt: skip
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
 NOTEBOOKS = sorted((TOP / "notebooks").glob("*.ipynb"))

@@ -17,6 +17,7 @@ from PIL import Image
 
 from reidkit import course
 from reidkit.attributes import MARKET, read_attributes
+from reidkit.course import run as lessons
 from reidkit.errors import InputError
 from reidkit.images import read_images
 from reidkit.train import load_or_fit, recipe
@@ -131,19 +132,19 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list
     monkeypatch.setattr(course, "home", lambda: tmp_path)
     monkeypatch.setattr(course, "prepare", lambda *_, **__: images)
 
-    def ran(path: Path, out: Path, *, standing: str, **_: Any) -> course.Executed:
+    def ran(path: Path, out: Path, *, standing: str, **_: Any) -> lessons.Executed:
         """Not in a kernel, whose reidkit would have its own home; the rest is as it is."""
         source = nbformat.read(path, 4)
         exec(source.cells[0].source, {})
         source.metadata["reidkit"] = {"standing": standing, "figures": [f"{path.stem}.png"]}
         out.mkdir(parents=True, exist_ok=True)
         nbformat.write(source, out / path.name)
-        return course.Executed(path.stem, 1.0, out / path.name, 1)
+        return lessons.Executed(path.stem, 1.0, out / path.name, 1)
 
-    monkeypatch.setattr(course, "execute", ran)
+    monkeypatch.setattr(lessons, "execute", ran)
 
     def run(**options: Any) -> list[str]:
-        done = course.run("smoke", progress=False, say=lambda _: None, **options)
+        done = lessons.run("smoke", progress=False, say=lambda _: None, **options)
         return [f"{each.name[:2]} {'kept' if each.kept else 'ran'}" for each in done]
 
     return run
@@ -177,9 +178,9 @@ def test_a_lesson_runs_again_when_what_it_depends_on_has_changed(
     assert small() == both and small() != both
     (tmp_path / "datasets" / "synthetic-full").mkdir()
     assert small() != both
-    monkeypatch.setattr(course, "environment", lambda: {"torch": "99", "git": "abc"})
+    monkeypatch.setattr(lessons, "environment", lambda: {"torch": "99", "git": "abc"})
     assert small() == both
-    monkeypatch.setattr(course, "environment", lambda: {"torch": "99", "git": "def"})
+    monkeypatch.setattr(lessons, "environment", lambda: {"torch": "99", "git": "def"})
     assert small() != both
 
 

@@ -21,6 +21,7 @@ from sklearn.metrics import (
 import reidkit
 from reidkit import metrics, ranking
 from reidkit.attributes import MARKET, Task
+from reidkit.course.papers import as_printed
 from reidkit.errors import InputError
 from reidkit.features import Features
 from reidkit.metrics import (
@@ -32,7 +33,6 @@ from reidkit.metrics import (
     evaluate_distance,
     view_scores,
 )
-from reidkit.systems import published
 
 RULES = ("market1501", "same_image", "none")
 
@@ -376,7 +376,7 @@ def test_a_task_without_labels_is_left_out_of_the_mean() -> None:
 
 def test_global_is_what_the_paper_prints_below_its_tasks() -> None:
     """Table 2 of paper 001: the mean of the accuracies of its twelve tasks, to its own rounding."""
-    row = published("two_stage", "Table 2").loc["Vanilla CE"]
+    row = as_printed("two_stage", "Table 2").loc["Vanilla CE"]
     tasks = [row[f"accuracy/{task.name}"] for task in MARKET.tasks]
     assert len(tasks) == 12 and np.mean(tasks) == pytest.approx(row["accuracy/global"], abs=0.01)
 
