@@ -113,15 +113,13 @@ def assess(folder: Path | str, system: str | None = None) -> pd.DataFrame:
         (pairs), difference (mean of better - worse, percentage points), low, high (95 %), verdict.
     """
     numbers = measured(folder)
-    return pd.DataFrame(
-        [
-            {"system": name, "claim": claim, **asdict(claimed), **result}
-            for name, class_ in SYSTEMS.items()
-            for claim in (class_.CLAIMS if system in (None, name) else ())
-            for claimed in comparisons(claim)
-            for result in results(numbers, claimed)
-        ]
-    )
+    rows = []
+    for name in SYSTEMS:
+        for claim in SYSTEMS[name].CLAIMS if system in (None, name) else ():
+            for claimed in comparisons(claim):
+                about = {"system": name, "claim": claim, **asdict(claimed)}
+                rows += [about | result for result in results(numbers, claimed)]
+    return pd.DataFrame(rows)
 
 
 def results(numbers: pd.DataFrame, claimed: Claimed) -> list[dict[str, object]]:

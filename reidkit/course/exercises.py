@@ -37,10 +37,7 @@ TRIES: Counter[tuple[str, int]] = Counter()
 
 
 def exercise(
-    question: str,
-    *hints: str,
-    mistakes: tuple[tuple[Any, str], ...] = (),
-    cases: tuple[tuple[Any, ...], ...] = (),
+    question: str, *hints: str, mistakes: tuple[tuple[Any, str], ...] = (), cases: tuple[tuple[Any, ...], ...] = ()
 ) -> Callable[[Callable[..., Any]], Exercise]:
     """Make the function below, in a file of notebooks/exercises, the solution of its lesson's next exercise."""
     return lambda solution: Exercise(question, solution, hints, mistakes, cases)

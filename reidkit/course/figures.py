@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -91,8 +92,7 @@ def finished(runs: Path) -> list[Path]:
 
 def listed(name: str, paths: Sequence[Path]) -> str:
     """What was drawn, in one line."""
-    names = ", ".join(dict.fromkeys(path.stem for path in paths))
-    return f"{name}: {names} in {paths[0].parent}" if paths else f"{name}: nothing"
+    return f"{name}: {', '.join(dict.fromkeys(path.stem for path in paths))} in {paths[0].parent}"
 
 
 # --- a data set ----------------------------------------------------------------------------------------------
@@ -171,8 +171,8 @@ def run_figures(run: Run, images: pd.DataFrame, labels: Attributes | None, folde
         labels = labels.only(task.name for task in run.tasks)
         said, said_of_gallery = (answers_of(run, part.table) for part in (query, gallery))
         truth = labels.of(query.table["pid"])
-        shown = examples(said, truth), most_mixed(truth)
-        figures["attributes"] = plots.attribute_examples(said, truth, *shown)  # 003 4
+        best_to_worst, tasks = examples(said, truth), most_mixed(truth)
+        figures["attributes"] = plots.attribute_examples(said, truth, best_to_worst, tasks)  # 003 4
         before_after, queries = filter_examples(ranking, (said, said_of_gallery))
         if queries:
             figure = plots.strips(before_after, query.table.iloc[queries], gallery.table, range(len(queries)))
@@ -289,8 +289,8 @@ def filter_examples(ranking: Ranking, said: tuple[Answers, ...], places: int = 1
         both = np.stack([getattr(ranking, name)[queries], getattr(after, name)[queries]], 1)  # (queries, 2, K)
         return both.reshape(-1, both.shape[2])
 
-    columns = {name: in_turn(name) for name in ("order", "distance", "match", "keep")}
-    return replace(ranking, **columns), [query for query in queries for _ in range(2)]
+    arrays: dict[str, Any] = {name: in_turn(name) for name in ("order", "distance", "match", "keep")}
+    return replace(ranking, **arrays), [query for query in queries for _ in range(2)]
 
 
 def name_rows(figure: Figure, names: Sequence[str]) -> None:

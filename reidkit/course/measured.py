@@ -34,10 +34,9 @@ def read_measured(path: Path, ap: str = "precision") -> pd.DataFrame:
     if "dataset" not in table:
         table["dataset"] = path.stem.partition("-")[2]
     numbers = numbers_of(table, ap)
-    again = numbers.duplicated(["dataset", "row", *PAIRED, "metric"])
-    if again.any():
-        row = numbers.loc[again, "row"].iloc[0]
-        raise InputError(f"{path} has {row!r} twice for the same split, seed and settings: keep one of them.")
+    twice = numbers.loc[numbers.duplicated(["dataset", "row", *PAIRED, "metric"]), "row"]
+    if len(twice):
+        raise InputError(f"{path} has {twice.iloc[0]!r} twice for the same split, seed and settings: keep one of them.")
     return numbers.assign(source=path.name)
 
 

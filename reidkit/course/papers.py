@@ -49,10 +49,7 @@ ATTRIBUTE_TABLES: dict[tuple[str, str], tuple[str, str]] = {
 
 
 def published(
-    system: str | None = None,
-    table: str | None = None,
-    dataset: str | None = None,
-    metric: str | None = None,
+    system: str | None = None, table: str | None = None, dataset: str | None = None, metric: str | None = None
 ) -> pd.DataFrame:
     """List every number that the five papers print in a table, one a row; the arguments choose among them.
 

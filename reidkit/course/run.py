@@ -65,12 +65,9 @@ def execute(
     sockets = tempfile.TemporaryDirectory(prefix="reidkit")
     # no ports, and no warning about them; the path is absolute because the kernel runs in another folder
     talk = {} if sys.platform == "win32" else {"transport": "ipc", "ip": f"{sockets.name}/kernel"}
-    client = NotebookClient(
-        notebook,
-        km=warm_kernels.manager(**talk),
-        timeout=CELL_SECONDS[profile],
-        resources={"metadata": {"path": str(path.parent)}},  # the folder it runs in
-    )
+    place = {"metadata": {"path": str(path.parent)}}  # the folder it runs in
+    seconds = CELL_SECONDS[profile]
+    client = NotebookClient(notebook, km=warm_kernels.manager(**talk), timeout=seconds, resources=place)
     started = time.perf_counter()
     bar = tqdm(total=len(notebook.cells), desc=path.stem, unit="cell", disable=not progress, leave=False)
     client.on_cell_complete = lambda cell_index, **_: bar.update(cell_index + 1 - bar.n)
