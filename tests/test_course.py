@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -106,6 +108,12 @@ def test_what_sets_gives_can_be_trained_on(
     assert run.tasks == MARKET.tasks and {"val_loss", "val_hat", "val_accuracy"} <= set(run.history)
     again = load_or_fit(own, *course.sets(own, images), runs=tmp_path / "runs", progress=False, say=lambda _: None)
     assert again.how == "loaded" and again.folder == run.folder
+
+
+def test_the_course_imports_neither_torch_nor_what_runs_notebooks() -> None:
+    code = "import sys; from reidkit.course import papers, warm_kernels; print({'torch', 'nbclient'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 LESSON = """

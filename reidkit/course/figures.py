@@ -92,7 +92,8 @@ def finished(runs: Path) -> list[Path]:
 
 def listed(name: str, paths: Sequence[Path]) -> str:
     """What was drawn, in one line."""
-    return f"{name}: {', '.join(dict.fromkeys(path.stem for path in paths))} in {paths[0].parent}"
+    names = ", ".join(dict.fromkeys(path.stem for path in paths))
+    return f"{name}: {names} in {paths[0].parent}" if paths else f"{name}: nothing"
 
 
 # --- a data set ----------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ PAIRED = ["fold", "seed", "profile", "settings"]  # what two measurements must s
 RANKING = ("rank1", "rank5", "rank10", "rank20", "mAP")
 METRICS_OF_COLUMNS = {name: name for name in RANKING} | {"accuracy": "accuracy/", "macro_f1": "f1/"}  # before a task
 STANDS_FOR = {"synthetic": "market1501"}  # whose published numbers stand beside those of people that do not exist
-MANY = 6  # a table with more metrics than this has them below each other
+MANY_METRICS = 6  # a table with more has them below each other
 
 
 # --- what was measured -------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def attributes_beside_published(system: str, dataset: str, scores: pd.DataFrame)
 
 def down_and_across(numbers: pd.DataFrame) -> tuple[str, str]:
     """What stands below each other in a table of numbers, and what has columns: rows and metrics, or many metrics."""
-    return ("metric", "row") if numbers["metric"].nunique() > MANY else ("row", "metric")
+    return ("metric", "row") if numbers["metric"].nunique() > MANY_METRICS else ("row", "metric")
 
 
 def for_reading(numbers: pd.DataFrame) -> pd.DataFrame:
