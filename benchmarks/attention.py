@@ -26,10 +26,10 @@ import typer
 
 from reidkit import course
 from reidkit.attention import energy, localisation, merged_map, part_masks, pointing
+from reidkit.course.measured import variant_of
 from reidkit.data import ImageSet, load, standardise
 from reidkit.files import write
 from reidkit.images import is_person, read_images
-from reidkit.report import variant_of
 from reidkit.runs import Run, load_run
 from reidkit.synthetic import PARTS
 

@@ -18,10 +18,10 @@ import torch
 import typer
 
 from reidkit import course
+from reidkit.course.measured import variant_of
 from reidkit.features import Features, features_of, images_of
 from reidkit.files import write
 from reidkit.ranking import measured_row
-from reidkit.report import variant_of
 from reidkit.runs import load_run
 from reidkit.systems.part_multitask import DESCRIPTORS, joined
 

@@ -15,9 +15,9 @@ import pandas as pd
 import typer
 
 from reidkit import course
+from reidkit.course.measured import variant_of
 from reidkit.files import write
 from reidkit.recipes import Recipe, options_of
-from reidkit.report import variant_of
 
 WATCHED = ["identity", "compact", "scatter", "length", "to_centre"]
 

@@ -52,7 +52,7 @@ def measure(profile: str, seed: int, changes: dict[str, Any]) -> pd.DataFrame:
     plan = recipe("two_stage", profile, dataset="synthetic", seed=seed, **{**OWN, **changes})
     root = course.synthetic_root(profile)
     root = root.with_name(f"{root.name}-{seed}") if seed else root
-    images = read_images("synthetic", synthetic.write(root, size=course.SIZES[profile], seed=seed))
+    images = read_images("synthetic", synthetic.write(root, size=course.SYNTHETIC_SIZES[profile], seed=seed))
     attributes = read_attributes("synthetic", root)
     size = (plan.height, plan.width)
     rows = images[images["split"] == "train"]

@@ -19,12 +19,11 @@ import numpy as np
 import pandas as pd
 import typer
 
-from reidkit import claims
-from reidkit.papers import published
+from reidkit.course import claims
+from reidkit.course.papers import PRINTED, Printed, published
+from reidkit.course.tables import markdown
 from reidkit.recipes import recipe
-from reidkit.report import PRINTED, Printed
 from reidkit.systems.aanet import AANet
-from reidkit.tables import markdown
 
 HOME = Path(__file__).parents[1]
 FIGURES = HOME / "figures"
@@ -118,7 +117,7 @@ def difference(
         dataset: where it was measured.
         source: the measured table, where several have both rows.
     """
-    found = claims.check(FIGURES, system).query(
+    found = claims.assess(FIGURES, system).query(
         "better == @better and worse == @worse and metric == @metric and dataset == @dataset"
     )
     found = found[found["source"].str.startswith(source)].drop_duplicates("source")
@@ -227,7 +226,7 @@ def points(value: float) -> str:
 
 def verdicts() -> str:
     """Every comparison of every claim, and what became of it."""
-    return markdown(claims.details(claims.check(FIGURES)))
+    return markdown(claims.details(claims.assess(FIGURES)))
 
 
 def render(name: str) -> str:

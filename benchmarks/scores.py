@@ -73,7 +73,7 @@ def numbers(text: str) -> list[int]:
 def images_of(dataset: str, root: Path | None, profile: str, fold: int, seed: int) -> pd.DataFrame:
     """The table of images; the synthetic people of this seed are written where they are absent."""
     if dataset == "synthetic" and root is None:
-        size = course.SIZES[profile]
+        size = course.SYNTHETIC_SIZES[profile]
         root = course.synthetic_root(profile) if seed == 0 else course.home() / "datasets" / f"synthetic-{size}-{seed}"
         synthetic.write(root, size=size, seed=seed)
     return read_images(dataset, root, fold=fold)

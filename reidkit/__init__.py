@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .attributes import read_attributes
+    from .course.papers import published
     from .errors import InputError
     from .features import Features, describe, features_of
     from .images import read_images, validation_fold
     from .metrics import Scores
-    from .papers import published
     from .ranking import Comparison, Labels, Ranking, evaluate
     from .recipes import Recipe, recipe
     from .runs import load_or_fit, load_run
@@ -32,7 +32,7 @@ _HOME = {
     "search.gallery": ("Gallery",),
     "images": ("read_images", "validation_fold"),
     "metrics": ("Scores",),
-    "papers": ("published",),
+    "course.papers": ("published",),
     "ranking": ("Comparison", "Labels", "Ranking", "evaluate"),
     "recipes": ("Recipe", "recipe"),
     "search.reranking": ("rerank", "rerank_cost"),

@@ -354,13 +354,14 @@ def course(
     html: Annotated[bool, typer.Option("--html", help="Make a site of them that opens from the disk.")] = False,
 ) -> None:
     """Run the lessons on the synthetic people (or on a data set) and write their figures; say which claims held."""
-    from . import kernels
+    from .course import warm_kernels
 
-    kernels.warm_up()  # before the next line, which takes as long
-    from . import course as runner
+    warm_kernels.warm_up()  # before the next line, which takes as long
+
+    from .course import run
 
     say = partial(print, flush=True)
-    runner.run(profile, dataset, only=only, again=again, html=html, progress=watched(), say=say)
+    run.run(profile, dataset, only=only, again=again, html=html, progress=watched(), say=say)
 
 
 @app.command()
@@ -369,10 +370,9 @@ def figures(
     folder: Annotated[Path, typer.Option("--out", help="Where they go.")] = Path("figures"),
 ) -> None:
     """Draw what the papers draw, of every finished run and its data set, and their tables beside the measured ones."""
-    from . import report
-    from .course import home, runs_folder
+    from .course import figures, home, runs_folder
 
-    for line in report.draw(runs or report.finished(runs_folder()), home() / "figures", folder):
+    for line in figures.draw(runs or figures.finished(runs_folder()), home() / "figures", folder):
         print(line, flush=True)
 
 

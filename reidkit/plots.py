@@ -789,7 +789,7 @@ def verdicts(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     """Every measured comparison of the papers' claims with its interval; colour and mark say what became of it.
 
     Args:
-        table: `claims.check`.
+        table: `claims.assess`.
         axes: where to draw; None: a new figure.
     """
     table = table[table["n"] > 1].reset_index(drop=True)

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from reidkit import claims
-from reidkit.claims import Comparison, comparisons, interval
+from reidkit.course import claims
+from reidkit.course.claims import Claimed, comparisons, interval
+from reidkit.course.tables import markdown
 from reidkit.errors import InputError
 from reidkit.systems import SYSTEMS
 
@@ -29,15 +30,13 @@ def write(folder: Path, name: str, values: dict[str, list[float]], **columns: ob
 
 def test_a_claim_in_parts() -> None:
     assert comparisons("a > b > c in rank-1 and mAP") == [
-        Comparison("a", "b", "rank-1"),
-        Comparison("b", "c", "rank-1"),
-        Comparison("a", "b", "mAP"),
-        Comparison("b", "c", "mAP"),
+        Claimed("a", "b", "rank-1"),
+        Claimed("b", "c", "rank-1"),
+        Claimed("a", "b", "mAP"),
+        Claimed("b", "c", "mAP"),
     ]
-    assert comparisons("a < b in mAP") == comparisons("b > a in mAP") == [Comparison("b", "a", "mAP")]
-    assert comparisons("one in two > three in global macro F1") == [
-        Comparison("one in two", "three", "global macro F1")
-    ]
+    assert comparisons("a < b in mAP") == comparisons("b > a in mAP") == [Claimed("b", "a", "mAP")]
+    assert comparisons("one in two > three in global macro F1") == [Claimed("one in two", "three", "global macro F1")]
 
 
 def test_rows_that_share_a_place() -> None:
@@ -45,15 +44,15 @@ def test_rows_that_share_a_place() -> None:
     assert [(pair.better, pair.worse) for pair in found] == [
         ("a", "c"), ("a", "d"), ("b", "c"), ("b", "d"), ("c", "e"), ("d", "e"),
     ]  # fmt: skip
-    assert comparisons("e < c | d in mAP") == [Comparison("c", "e", "mAP"), Comparison("d", "e", "mAP")]
+    assert comparisons("e < c | d in mAP") == [Claimed("c", "e", "mAP"), Claimed("d", "e", "mAP")]
 
 
 def test_re_ranked_scores_are_rows_of_their_own(tmp_path: Path) -> None:
     path = write(tmp_path, "ablations-aanet-synthetic", {"attention": [5.0, 6.0]})
     table = pd.read_csv(path).assign(reranked_mAP=[15.0, 18.0], reranked_rank1=[15.0, 15.0])
     table.to_csv(path, index=False)
-    found = claims.check(tmp_path, "aanet").query("better == 'attention re-ranked'").set_index("metric")
-    assert set(claims.check(tmp_path, "aanet")["system"]) == {"aanet"}
+    found = claims.assess(tmp_path, "aanet").query("better == 'attention re-ranked'").set_index("metric")
+    assert set(claims.assess(tmp_path, "aanet")["system"]) == {"aanet"}
     assert found["n"].tolist() == [2, 2] and found.loc["mAP", "difference"] == 11
     assert found.loc["rank-1", "difference"] == -0.5  # rank-1 is 15 and 16 before
 
@@ -104,7 +103,7 @@ def test_verdict(n: int, low: float, high: float, expected: str) -> None:
 def test_against_a_direct_computation(tmp_path: Path, rng: np.random.Generator) -> None:
     numbers = {row: list(50 + 5 * rng.normal(size=4)) for row in ("ours", "woAttr", "woVM", "woID", "woIM")}
     write(tmp_path, "ablations-part_multitask-viper", numbers)
-    found = claims.check(tmp_path).query("system == 'part_multitask' and dataset != ''")
+    found = claims.assess(tmp_path).query("system == 'part_multitask' and dataset != ''")
     found = found.set_index(["better", "worse", "metric"])
     assert len(found) == 8 + 6 and (found["n"] == 4).all()
     for (better, worse, _), row in found.iterrows():
@@ -118,18 +117,18 @@ def test_against_a_direct_computation(tmp_path: Path, rng: np.random.Generator) 
 
 def test_pairs_share_split_and_settings(tmp_path: Path) -> None:
     path = write(tmp_path, "ablations-x-viper", {"ours": [5.0, 6.0, 7.0], "woAttr": [1.0, 2.0]}, settings="{}")
-    row = claims.check(tmp_path).query("better == 'ours' and metric == 'mAP'").iloc[0]
+    row = claims.assess(tmp_path).query("better == 'ours' and metric == 'mAP'").iloc[0]
     assert (row["n"], row["difference"], row["low"], row["high"]) == (2, 4, 4, 4)  # the third fold has no partner
     table = pd.read_csv(path)
     table.loc[(table["system"] == "ours") & (table["fold"] == 1), "settings"] = "{'epochs': 3}"
     table.to_csv(path, index=False)
-    row = claims.check(tmp_path).query("better == 'ours' and metric == 'mAP'").iloc[0]
+    row = claims.assess(tmp_path).query("better == 'ours' and metric == 'mAP'").iloc[0]
     assert (row["n"], row["difference"], row["verdict"]) == (1, 4, "not measured")
 
 
 def test_a_missing_row_or_number_is_not_measured(tmp_path: Path) -> None:
     write(tmp_path, "ablations-x-viper", {"ours": [5.0, 6.0], "woVM": [1.0, np.nan], "woAttr": [4.0, 4.0]})
-    found = claims.check(tmp_path).query("metric == 'mAP'").set_index(["better", "worse"])
+    found = claims.assess(tmp_path).query("metric == 'mAP'").set_index(["better", "worse"])
     assert found.loc[("woVM", "woID"), ["n", "verdict", "dataset"]].tolist() == [0, "not measured", ""]
     assert found.loc[("woAttr", "woVM"), ["n", "verdict", "dataset"]].tolist() == [1, "not measured", "viper"]
     assert found.loc[("ours", "woAttr"), "n"] == 2
@@ -138,7 +137,7 @@ def test_a_missing_row_or_number_is_not_measured(tmp_path: Path) -> None:
 def test_every_table_answers_for_itself(tmp_path: Path) -> None:
     write(tmp_path, "ablations-part_multitask-viper", {"ours": [9.0, 9.1], "woAttr": [1.0, 1.2]})
     write(tmp_path, "ablations-part_multitask-pku", {"ours": [1.0, 1.2], "woAttr": [9.0, 9.1]}, dataset="pku")
-    table = claims.check(tmp_path)
+    table = claims.assess(tmp_path)
     found = table.query("better == 'ours' and worse == 'woAttr' and metric == 'mAP'").set_index("dataset")["verdict"]
     assert found.to_dict() == {"viper": "held", "pku": "reversed"}
     line = claims.summary(table).set_index("system").loc["part_multitask"].iloc[0]
@@ -156,7 +155,7 @@ def test_attributes_count_on_people_held_out(tmp_path: Path) -> None:
     for row in rows:
         row["macro_f1"] += {"validation": 0, "test": 7}[row["on"]] * (row["loss"] == "weighted")
     pd.DataFrame(rows).to_csv(tmp_path / "attributes-viper.csv", index=False)
-    (row,) = claims.check(tmp_path).query("better == 'weighted' and worse == 'cross_entropy'").itertuples()
+    (row,) = claims.assess(tmp_path).query("better == 'weighted' and worse == 'cross_entropy'").itertuples()
     assert (row.dataset, row.n, row.difference, row.verdict) == ("viper", 2, 10, "held")
 
 
@@ -164,21 +163,21 @@ def test_what_is_measured_twice_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "scores-viper", {"ours": [5.0]})
     pd.concat([pd.read_csv(path)] * 2).to_csv(path, index=False)
     with pytest.raises(InputError, match=r"scores-viper\.csv has 'ours' twice"):
-        claims.check(tmp_path)
+        claims.assess(tmp_path)
 
 
 def test_without_tables_nothing_is_measured(tmp_path: Path) -> None:
-    table = claims.check(tmp_path)
+    table = claims.assess(tmp_path)
     assert set(table["verdict"]) == {"not measured"} and len(table) == sum(
         len(comparisons(claim)) for module in SYSTEMS.values() for claim in module.CLAIMS
     )
-    text = claims.report(tmp_path)
+    text = markdown(claims.summary(table))
     assert text.count("\n") == 1 + sum(len(module.CLAIMS) for module in SYSTEMS.values())
     assert not (claims.details(table)["95 % interval"] != "").any()
 
 
 def test_the_tables_kept_in_git_can_be_read() -> None:
     folder = Path(__file__).parents[1] / "figures"
-    table = claims.check(folder)
+    table = claims.assess(folder)
     assert {"synthetic", "viper", "pku", "towncentre"} <= set(table["dataset"])
     assert not table.duplicated(["system", "claim", "better", "worse", "metric", "source"]).any()

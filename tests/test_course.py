@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from PIL import Image
 
 from reidkit import course
 from reidkit.attributes import MARKET, read_attributes
+from reidkit.course import run as lessons
 from reidkit.errors import InputError
 from reidkit.images import read_images
 from reidkit.recipes import recipe
@@ -108,6 +111,12 @@ def test_what_sets_gives_can_be_trained_on(
     assert again.how == "loaded" and again.folder == run.folder
 
 
+def test_the_course_imports_neither_torch_nor_what_runs_notebooks() -> None:
+    code = "import sys; from reidkit.course import papers, warm_kernels; print({'torch', 'nbclient'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 LESSON = """
 import os
 from pathlib import Path
@@ -132,19 +141,19 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list
     monkeypatch.setattr(course, "home", lambda: tmp_path)
     monkeypatch.setattr(course, "prepare", lambda *_, **__: images)
 
-    def ran(path: Path, out: Path, *, standing: str, **_: Any) -> course.Executed:
+    def ran(path: Path, out: Path, *, standing: str, **_: Any) -> lessons.Executed:
         """Not in a kernel, whose reidkit would have its own home; the rest is as it is."""
         source = nbformat.read(path, 4)
         exec(source.cells[0].source, {})
         source.metadata["reidkit"] = {"standing": standing, "figures": [f"{path.stem}.png"]}
         out.mkdir(parents=True, exist_ok=True)
         nbformat.write(source, out / path.name)
-        return course.Executed(path.stem, 1.0, out / path.name, 1)
+        return lessons.Executed(path.stem, 1.0, out / path.name, 1)
 
-    monkeypatch.setattr(course, "execute", ran)
+    monkeypatch.setattr(lessons, "execute", ran)
 
     def run(**options: Any) -> list[str]:
-        done = course.run("smoke", progress=False, say=lambda _: None, **options)
+        done = lessons.run("smoke", progress=False, say=lambda _: None, **options)
         return [f"{each.name[:2]} {'kept' if each.kept else 'ran'}" for each in done]
 
     return run
@@ -178,9 +187,9 @@ def test_a_lesson_runs_again_when_what_it_depends_on_has_changed(
     assert small() == both and small() != both
     (tmp_path / "datasets" / "synthetic-full").mkdir()
     assert small() != both
-    monkeypatch.setattr(course, "environment", lambda: {"torch": "99", "git": "abc"})
+    monkeypatch.setattr(lessons, "environment", lambda: {"torch": "99", "git": "abc"})
     assert small() == both
-    monkeypatch.setattr(course, "environment", lambda: {"torch": "99", "git": "def"})
+    monkeypatch.setattr(lessons, "environment", lambda: {"torch": "99", "git": "def"})
     assert small() != both
 
 

@@ -9,11 +9,13 @@ import nbformat
 import numpy as np
 import pytest
 
-from reidkit import exercises
+from reidkit import course
+from reidkit.course import exercises
+from reidkit.course.exercises import Exercise, judge, solved
 from reidkit.errors import InputError
-from reidkit.exercises import EXERCISES, Exercise, judge, solved
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+EXERCISES = exercises.by_lesson()
 EVERY = [(lesson, number) for lesson, those in EXERCISES.items() for number in range(1, len(those) + 1)]
 LAST = "## Exercises"
 
@@ -73,6 +75,12 @@ def test_no_such_exercise() -> None:
             judge(lesson, number, 1)
 
 
+def test_without_their_files_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(course, "home", lambda: tmp_path)
+    with pytest.raises(InputError, match=r"there are no exercises in .*: run the lessons in a clone"):
+        exercises.check("00", 1, 72.2)
+
+
 def test_solutions_print_as_code_that_runs(capsys: pytest.CaptureFixture[str]) -> None:
     for lesson, number in EVERY:
         exercises.solve(lesson, number)
@@ -109,7 +117,7 @@ def test_a_lesson_ends_with_its_exercises(path: Path, capsys: pytest.CaptureFixt
         assert f'exercises.check("{lesson}", {number}, ' in code[number - 1]
     assert len(code) == len(EXERCISES[lesson])
     room: dict = {}
-    exec("import numpy as np\nfrom reidkit import exercises", room)
+    exec("import numpy as np\nfrom reidkit.course import exercises", room)
     for cell in code:
         exec(compile(cell, path.name, "exec"), room)
     assert capsys.readouterr().out.count("fill in the blank") == len(code)

@@ -16,16 +16,18 @@ import pytest
 import torch
 from torchvision import models
 
-from reidkit import claims, course, report, runs, train
+from reidkit import course, runs, train
 from reidkit.attributes import MARKET, VIPER19, Task
 from reidkit.backbones import build
 from reidkit.cam import contrasts, normalise
+from reidkit.course import claims, figures, measured
+from reidkit.course.papers import COMPARISON_TABLES, PRINTED, published
 from reidkit.data import Targets, binary_columns, binary_labels
 from reidkit.errors import InputError
 from reidkit.features import Features
 from reidkit.images import read_images
 from reidkit.losses import batch_hard_triplet, batch_triplets, class_weights, compact, scatter, sigmoid_cross_entropy
-from reidkit.papers import published
+from reidkit.metrics import column_scores
 from reidkit.ranking import Comparison, measured_row
 from reidkit.recipes import options_of, recipe
 from reidkit.systems import SYSTEMS, aanet, inherent_code, part_multitask, sharenet
@@ -93,12 +95,12 @@ def test_all_measured_rows_hold_both_forms_of_ap_and_re_ranked_scores(rng: np.ra
 
 
 def test_all_tables_hold_the_peers_rows() -> None:
-    printed = next(p for p in report.PRINTED if p.table == "Table 8")
+    printed = next(p for p in PRINTED if p.table == "Table 8")
     numbers = pd.DataFrame({"row": ["ours"], "metric": ["mAP"], "value": [30.0]})
-    table = report.compared(numbers, printed).set_index("row")
+    table = measured.beside_published(numbers, printed).set_index("row")
     assert table.loc["Ours", ["n", "mean", "published"]].tolist() == [1, 30, 81.5]
     assert table.loc["Ours-woID", ["n", "published"]].tolist() == [0, 62.8]
-    for (system, _), (name, rows) in report.COMPARED.items():
+    for (system, _), (name, rows) in COMPARISON_TABLES.items():
         assert len(published(system, name)["row"].unique()) >= len(set(rows.values()))
 
 
@@ -214,9 +216,9 @@ def test_001_table_1_is_reported_whole_and_filtered(tmp_path: Path, monkeypatch:
 def test_001_tables_2_and_3_stand_beside_their_own_losses() -> None:
     scores = pd.DataFrame({"task": ["gender"], "accuracy": [50.0]}).set_index("task")
     for dataset in ("market1501", "synthetic", "viper"):
-        assert list(report.beside_published("two_stage", dataset, scores)) == ["task", "accuracy"]
-    rows = {p.table: p.rows for p in report.PRINTED if p.system == "two_stage"}
-    assert rows["Table 2"] == rows["Table 3"] == report.LOSSES and len(set(report.LOSSES.values())) == 4
+        assert list(measured.attributes_beside_published("two_stage", dataset, scores)) == ["task", "accuracy"]
+    rows = {p.table: p.rows for p in PRINTED if p.system == "two_stage"}
+    assert rows["Table 2"] == rows["Table 3"] and len(set(rows["Table 2"].values())) == 4
 
 
 # --- 002, AANet -------------------------------------------------------------------------------------------------------
@@ -301,21 +303,21 @@ def test_002_equation_6_the_weights_of_the_tasks_have_a_rate_of_their_own(monkey
 def test_002_tables_1_and_2_have_a_deeper_network() -> None:
     deeper = recipe("aanet", "paper", "deeper")
     assert (deeper.backbone, deeper.batch) == ("resnet152", 24)
-    assert report.variant_of(deeper) == "deeper" and report.variant_of(recipe("aanet", "paper")) == "attention"
-    assert report.COMPARED["aanet", "market1501"][1]["deeper"] == "AANet-152"
+    assert measured.variant_of(deeper) == "deeper" and measured.variant_of(recipe("aanet", "paper")) == "attention"
+    assert COMPARISON_TABLES["aanet", "market1501"][1]["deeper"] == "AANet-152"
     shallow, deep = recipe("aanet", "quick"), recipe("aanet", "quick", "deeper")
     assert shallow.backbone != deep.backbone
 
 
 def test_002_table_4_is_of_market_alone() -> None:
     scores = pd.DataFrame({"task": ["gender"], "accuracy": [50.0]}).set_index("task")
-    assert list(report.beside_published("aanet", "dukemtmc", scores)) == ["task", "accuracy"]
-    assert list(report.beside_published("aanet", "market1501", scores))[-1] == "AANet-152 on market1501"
+    assert list(measured.attributes_beside_published("aanet", "dukemtmc", scores)) == ["task", "accuracy"]
+    assert list(measured.attributes_beside_published("aanet", "market1501", scores))[-1] == "AANet-152 on market1501"
 
 
 def test_002_figure_8_shows_three_queries_and_asks_for_the_backpack() -> None:
-    assert "backpack" in report.FILTER and {"gender", "upcolor", "downcolor"} <= set(report.FILTER)
-    assert "Three queries" in (report.filtered.__doc__ or "")
+    assert "backpack" in figures.FILTER and {"gender", "upcolor", "downcolor"} <= set(figures.FILTER)
+    assert "Three queries" in (figures.filter_examples.__doc__ or "")
 
 
 # --- 003, the part-based network --------------------------------------------------------------------------------------
@@ -378,7 +380,7 @@ def test_003_tables_6_and_7_count_columns_on_the_gallery() -> None:
     labels = binary_labels(torch.tensor([[0], [1]]), columns).numpy()
     yes = np.zeros((2, 10), bool)
     yes[:, 1] = True
-    table = report.column_scores(labels, yes, columns.numpy(), (task,))
+    table = column_scores(labels, yes, columns.numpy(), (task,))
     assert table.loc["colour", "accuracy"] == pytest.approx(100 * (8 + 10) / 20)
 
 
@@ -430,7 +432,7 @@ def test_published_where_a_number_is_not_believed_a_note_says_so() -> None:
 @pytest.mark.parametrize(("number", "system"), [("04", "inherent_code"), ("06", "part_multitask"), ("07", "aanet")])
 def test_lessons_print_the_verdicts_of_lesson_10(number: str, system: str) -> None:
     text = text_of(number)
-    assert re.search(rf'claims\.check\(course\.home\(\) / "figures", "{system}"\)', text)
+    assert re.search(rf'claims\.assess\(course\.home\(\) / "figures", "{system}"\)', text)
     assert not re.search(r"\b(reversed|held)\b\*?\.", text)  # no verdict of their own
 
 

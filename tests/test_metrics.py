@@ -21,12 +21,12 @@ from sklearn.metrics import (
 import reidkit
 from reidkit import distances, metrics
 from reidkit.attributes import MARKET, Task
+from reidkit.course.papers import as_printed
 from reidkit.errors import InputError
 from reidkit.features import Features
 from reidkit.groups import by_group, view_scores
 from reidkit.metrics import attribute_scores, average_precision, class_scores
 from reidkit.ranking import Comparison, Labels, evaluate
-from reidkit.systems import published
 
 RULES = ("market1501", "same_image", "none")
 
@@ -375,7 +375,7 @@ def test_a_task_without_labels_is_left_out_of_the_mean() -> None:
 
 def test_global_is_what_the_paper_prints_below_its_tasks() -> None:
     """Table 2 of paper 001: the mean of the accuracies of its twelve tasks, to its own rounding."""
-    row = published("two_stage", "Table 2").loc["Vanilla CE"]
+    row = as_printed("two_stage", "Table 2").loc["Vanilla CE"]
     tasks = [row[f"accuracy/{task.name}"] for task in MARKET.tasks]
     assert len(tasks) == 12 and np.mean(tasks) == pytest.approx(row["accuracy/global"], abs=0.01)
 

@@ -10,10 +10,9 @@ import pandas as pd
 import pytest
 
 import reidkit
+from reidkit.course.papers import PAPERS, as_printed, published
 from reidkit.errors import InputError
-from reidkit.papers import PAPERS, published
 from reidkit.systems import SYSTEMS
-from reidkit.systems import published as as_printed
 
 
 def test_every_number_has_a_system_a_source_and_is_a_percentage() -> None:

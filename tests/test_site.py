@@ -9,11 +9,13 @@ from io import BytesIO
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
 from reidkit import course, site
+from reidkit.course import run
 from reidkit.errors import InputError
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -212,18 +214,18 @@ def test_the_course_makes_a_site_and_ends_with_the_claims(tmp_path: Path, monkey
     lesson = notebook("00 · One", "Text.", [])
     lesson.cells[2].source = "1 + 1"
     nbformat.write(lesson, tmp_path / "notebooks" / "00_one.ipynb")
-    images = course.pd.DataFrame({"path": []})
+    images = pd.DataFrame({"path": []})
     images.attrs["root"] = "nowhere"
     monkeypatch.setattr(course, "home", lambda: tmp_path)
     monkeypatch.setattr(course, "prepare", lambda *_, **__: images)
     said: list[str] = []
-    course.run("smoke", html=True, progress=False, say=said.append)
+    run.run("smoke", html=True, progress=False, say=said.append)
     home = tmp_path / "course" / "synthetic-smoke"
     assert (home / "site" / "00_one.html").is_file() and broken(home / "site") == []
     assert said[-1].startswith("what the papers claim") and said[-1].count("| not measured |") > 5
     assert "not measured" in (home / "site" / "index.html").read_text()
     said.clear()
-    course.run("smoke", only="00", progress=False, say=said.append)
+    run.run("smoke", only="00", progress=False, say=said.append)
     assert not any("claim" in line for line in said)
 
 

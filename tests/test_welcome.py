@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 import reidkit
+from reidkit.course.papers import PAPERS
 from reidkit.images import CARDS
-from reidkit.papers import PAPERS
 from reidkit.synthetic import SIZES
 
 TOP = Path(__file__).parents[1]

@@ -1,4 +1,4 @@
-"""The report: what is drawn of a run, what stands beside the published numbers, and where it is from."""
+"""What is drawn of a run, what stands beside the published numbers, and where it is from."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from reidkit import course, plots, report
+from reidkit import course, plots
 from reidkit.attributes import MARKET, Task, read_attributes
+from reidkit.course import figures, measured
+from reidkit.course.papers import COMPARISON_TABLES, PRINTED, published
 from reidkit.errors import InputError
 from reidkit.features import Answers
 from reidkit.images import read_images
-from reidkit.papers import published
+from reidkit.metrics import column_scores
 from reidkit.ranking import Ranking
 from reidkit.recipes import recipe
-from reidkit.report import PRINTED
 from reidkit.runs import Run, load_or_fit
 from reidkit.systems import SYSTEMS
 
@@ -69,7 +70,7 @@ def answers(*classes: list[int]) -> Answers:
 def test_a_run_and_its_data_are_drawn_and_say_where_they_come_from(
     run: Run, tmp_path: Path, looked_at: dict[str, list[str]]
 ) -> None:
-    lines = list(report.draw([run.folder], tmp_path / "none", tmp_path / "out"))
+    lines = list(figures.draw([run.folder], tmp_path / "none", tmp_path / "out"))
     assert [text.partition(":")[0] for text in lines] == ["data-synthetic", run.folder.name, "comparison", "tables"]
     own = tmp_path / "out" / run.folder.name
     assert len(looked_at) >= 7 and {name: wrong for name, wrong in looked_at.items() if wrong} == {}
@@ -95,10 +96,10 @@ def test_a_run_and_its_data_are_drawn_and_say_where_they_come_from(
 
 def test_only_finished_runs_are_drawn(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no finished run"):
-        report.finished(tmp_path)
+        figures.finished(tmp_path)
     (tmp_path / "half").mkdir()
     with pytest.raises(InputError):
-        list(report.draw([tmp_path / "half"], tmp_path, tmp_path / "out"))
+        list(figures.draw([tmp_path / "half"], tmp_path, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
@@ -128,22 +129,22 @@ def test_a_run_whose_data_have_gone_is_left_out(run: Run, tmp_path: Path) -> Non
     shutil.copytree(run.folder, gone)
     about = json.loads((gone / "environment.json").read_text())
     (gone / "environment.json").write_text(json.dumps(about | {"root": str(tmp_path / "nowhere")}))
-    first = next(report.draw([gone, run.folder], tmp_path, tmp_path / "out"))
+    first = next(figures.draw([gone, run.folder], tmp_path, tmp_path / "out"))
     assert first.startswith("a-gone: left out, ") and "nowhere" in first
     with pytest.raises(InputError, match="nowhere"):
-        list(report.draw([gone], tmp_path, tmp_path / "other"))
+        list(figures.draw([gone], tmp_path, tmp_path / "other"))
 
 
 def test_a_variant_is_known_by_its_settings() -> None:
     for system, own in SYSTEMS.items():
         for name in own.VARIANTS:
             plan = recipe(system, "quick", name, seed=3, epochs=7, dataset="viper")
-            found = report.variant_of(plan)  # the first of those that are the same
+            found = measured.variant_of(plan)  # the first of those that are the same
             assert recipe(system, "quick", found, seed=3, epochs=7, dataset="viper") == plan, (system, name)
-    assert report.variant_of(recipe("histogram")) == ""
-    assert report.variant_of(recipe("part_multitask", identity=0.5)) == ""
-    assert report.variant_of(recipe("aanet", "paper", backbone="resnet152", batch=24)) == "deeper"
-    assert report.variant_of(recipe("aanet", "paper", backbone="resnet101")) == ""  # no row of the paper is that deep
+    assert measured.variant_of(recipe("histogram")) == ""
+    assert measured.variant_of(recipe("part_multitask", identity=0.5)) == ""
+    assert measured.variant_of(recipe("aanet", "paper", backbone="resnet152", batch=24)) == "deeper"
+    assert measured.variant_of(recipe("aanet", "paper", backbone="resnet101")) == ""  # no row of the paper is that deep
 
 
 def test_runs_stand_beside_each_other(tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_runs_stand_beside_each_other(tmp_path: Path) -> None:
         scores = {"mAP": 0.0, "mAP_trapezoid": mean, "rank1": 2 * mean, "rank5": 90.0, "reranked_rank1": 99.0}
         pd.DataFrame([scores]).to_csv(folder / "scores.csv")
         runs.append(SimpleNamespace(folder=folder, recipe=recipe("aanet", seed=seed)))
-    table = report.beside(runs, tmp_path).set_index(["row", "metric"])  # type: ignore[arg-type]
+    table = measured.runs_beside_published(runs, tmp_path).set_index(["row", "metric"])  # type: ignore[arg-type]
     own = "aanet, attention, resnet18, epochs 5"
     assert table.loc[(own, "mAP"), ["n", "mean", "published"]].tolist() == [2, 35, 82.45]  # Table 2, Market-1501
     assert table.loc[(own, "rank1"), "deviation"] == pytest.approx(200**0.5)
@@ -170,7 +171,7 @@ def test_yes_and_no_are_counted_by_column() -> None:
     columns = np.array([[0, 1], [1, 0], [1, 1]])
     labels = np.array([[1, 1, 0], [0, 1, 0], [0, -1, -1], [0, 0, 0]])
     yes = np.array([[1, 1, 1], [0, 1, 0], [1, 0, 0], [0, 0, 0]], bool)
-    table = report.column_scores(labels, yes, columns, tasks)
+    table = column_scores(labels, yes, columns, tasks)
     assert table.loc["hat"].tolist() == [4, 75, 75]  # three of four are no; one no is answered yes
     assert table.loc["colour"].tolist() == [
         3,
@@ -178,7 +179,7 @@ def test_yes_and_no_are_counted_by_column() -> None:
         pytest.approx(100 * (1 + 2 / 3) / 2),
     ]
     assert table.loc["global", "accuracy"] == pytest.approx((75 + 100 * 5 / 6) / 2)
-    nothing = report.column_scores(labels * 0 - 1, yes, columns, tasks)
+    nothing = column_scores(labels * 0 - 1, yes, columns, tasks)
     assert nothing["n"].tolist() == [0, 0, 0] and nothing["accuracy"].isna().all()
 
 
@@ -189,18 +190,18 @@ def test_attributes_stand_beside_those_of_the_paper() -> None:
         ("part_multitask", "dukemtmc", "Ours on dukemtmc", [85.4, 87.9]),  # Table 7
         ("aanet", "market1501", "AANet-152 on market1501", [92.31, 87.80]),
     ):
-        assert report.beside_published(system, dataset, scores)[name].tolist() == printed
+        assert measured.attributes_beside_published(system, dataset, scores)[name].tolist() == printed
     for system, dataset in (
         ("sharenet", "market1501"),
         ("aanet", "dukemtmc"),  # Table 4 is of Market-1501 alone
         ("two_stage", "market1501"),  # printed of people held out from training, a column a loss: Tables 2 and 3
         ("part_multitask", "viper"),
     ):
-        assert list(report.beside_published(system, dataset, scores)) == ["task", "accuracy"]
+        assert list(measured.attributes_beside_published(system, dataset, scores)) == ["task", "accuracy"]
 
 
 def test_rows_of_other_systems_are_published() -> None:
-    for (system, dataset), (table, rows) in report.COMPARED.items():
+    for (system, dataset), (table, rows) in COMPARISON_TABLES.items():
         paper = published(system, table)
         assert {row.removesuffix(" re-ranked") for row in rows} <= set(SYSTEMS[system].VARIANTS)
         assert set(rows.values()) <= set(paper["row"])
@@ -212,15 +213,15 @@ def test_statistics_count_people_and_nobody() -> None:
         {"pid": [1, 1, 2, 7, 7, 0, -1], "camid": [1, 2, 1, 1, 2, 3, 3], "split": ["train"] * 3 + ["gallery"] * 4}
     )
     images.attrs["dataset"] = "market1501"
-    train, gallery = report.statistics(images).itertuples(index=False, name=None)
+    train, gallery = figures.statistics(images).itertuples(index=False, name=None)
     assert train == ("train", 3, 2, 2, 1.5, 0) and gallery == ("gallery", 4, 1, 3, 2.0, 2)
-    empty = report.statistics(images[images["pid"] < 1])
+    empty = figures.statistics(images[images["pid"] < 1])
     assert empty["people"].tolist() == [0] and np.isnan(empty["images a person"][0])
 
 
 def test_every_attribute_is_of_one_half(tmp_path: Path) -> None:
     labels = read_attributes("synthetic", fakes.synthetic(tmp_path / "synthetic"))
-    upper, lower = report.halves(labels).itertuples(index=False)
+    upper, lower = figures.halves(labels).itertuples(index=False)
     assert upper.attributes + lower.attributes == len(MARKET.tasks)
     assert "downcolor (" in lower.which and "upcolor (" in upper.which
 
@@ -230,27 +231,27 @@ def test_the_filter_shows_the_best_and_the_worst_query() -> None:
     order = np.tile(np.arange(4), (3, 1))
     ranking = Ranking(order, np.tile(np.arange(4.0), (3, 1)), match, np.ones((3, 4), bool), "none", "cosine")
     said = answers([0], [0], [1]), answers([1], [0], [0], [0])
-    found, rows = report.filtered(ranking, said, places=1)
+    found, rows = figures.filter_examples(ranking, said, places=1)
     # query 0 gains its match at the first place, query 2 stays, query 1 loses it
     assert rows == [0, 0, 2, 2, 1, 1]
     assert found.order[0].tolist() == [0, 1, 2, 3] and found.order[1].tolist() == [1, 2, 3, 0]
     assert found.match[1].tolist() == [True, True, False, False] and not found.match[5][0]
     assert (found.keep.sum(1) == [4, 3, 4, 1, 4, 3]).all()
-    assert report.filtered(ranking, (answers([0], [0], [0]), answers([0], [0], [0], [0])))[1] == []
+    assert figures.filter_examples(ranking, (answers([0], [0], [0]), answers([0], [0], [0], [0])))[1] == []
 
 
 def test_examples_go_from_right_to_wrong() -> None:
     said = answers([0, 0], [1, 1], [0, 1], [1, 0], [0, 0])
     truth = np.array([[0, 0], [0, 0], [0, 0], [0, -1], [0, -1]])
-    assert report.examples(said, truth) == [0, 2, 1, 3]  # of 2, 1, 1, 0, 0 right: at equal steps
-    assert len(report.examples(answers([0], [1]), np.zeros((2, 1), int))) == 2
+    assert figures.examples(said, truth) == [0, 2, 1, 3]  # of 2, 1, 1, 0, 0 right: at equal steps
+    assert len(figures.examples(answers([0], [1]), np.zeros((2, 1), int))) == 2
 
 
 def test_attributes_shown_are_the_mixed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     truth = np.array([[0, 0, -1, 1], [0, 1, -1, 0], [0, 1, -1, 1], [0, 0, 0, 1]])
-    assert report.mixed(truth) == [0, 1, 2, 3]
-    monkeypatch.setattr(report, "SHOWN", 2)
-    assert report.mixed(truth) == [1, 3]
+    assert figures.most_mixed(truth) == [0, 1, 2, 3]
+    monkeypatch.setattr(figures, "SHOWN", 2)
+    assert figures.most_mixed(truth) == [1, 3]
 
 
 def test_a_long_list_of_losses_is_their_sum() -> None:
@@ -258,7 +259,7 @@ def test_a_long_list_of_losses_is_their_sum() -> None:
         {"epoch": [1, 2], "lr": [0.1, 0.1], "seconds": [1, 1], "images_per_second": [9, 9], "hat": [1.0, 2.0]}
         | {"bag": [3.0, 5.0], "accuracy": [0.5, 0.6], "val_loss": [4.0, 3.0], "val_hat": [1, 1], "positive": [7, 8]}
     )
-    figure = report.training(history, ["hat", "bag"])
+    figure = figures.training(history, ["hat", "bag"])
     drawn = {axes.get_title(loc="left"): axes.get_legend_handles_labels()[1] for axes in figure.axes}
     assert drawn == {
         "Losses": ["val_loss", "all tasks"],
@@ -278,7 +279,7 @@ def test_what_is_printed_exists_on_both_sides() -> None:
 
 
 @pytest.fixture
-def measured(tmp_path: Path) -> Path:
+def tables(tmp_path: Path) -> Path:
     """A measured table of two rows over two splits, and four losses on one task and on all."""
     rows = [
         {"system": row, "dataset": "pku", "fold": fold, "seed": 0, "rank1": value, "mAP": value / 2}
@@ -296,7 +297,7 @@ def measured(tmp_path: Path) -> Path:
             "accuracy": 50.0 + i + 9 * (on == "test"),
             "macro_f1": 40,
         }
-        for i, loss in enumerate(report.LOSSES)
+        for i, loss in enumerate(("cross_entropy", "weighted", "focal", "alpha_focal"))
         for t in ("hat", "footwear", "age", "gender", "bag", "up", "global")
         for on in ("validation", "test")
     ]
@@ -304,36 +305,36 @@ def measured(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_measured_beside_published(measured: Path) -> None:
+def test_measured_beside_published(tables: Path) -> None:
     (printed,) = (p for p in PRINTED if p.system == "inherent_code")
-    table = report.compared(report.long(measured / "inherent_code-pku.csv"), printed)
+    table = measured.beside_published(measured.read_measured(tables / "inherent_code-pku.csv", "trapezoid"), printed)
     measured_rows = table[table["n"] > 0]
     assert list(dict.fromkeys(measured_rows["row"])) == ["ResNet18_htri", "set1: classification"]  # the paper's order
     peer = table.set_index(["row", "metric"]).loc[("set3: + compact + scatter", "mAP")]
     assert peer["n"] == 0 and np.isnan(peer["mean"]) and peer["published"] == 56.8
     row = table.set_index(["row", "metric"]).loc[("set1: classification", "rank1")]
     assert row.tolist() == [2, 65, pytest.approx(50**0.5), 67.3]
-    shown = report.wide(table).set_index("row")
+    shown = measured.for_reading(table).set_index("row")
     assert shown.loc["set1: classification"].to_dict() == {
         "n": "2", "rank1": "65.0 ± 7.1", "rank1 (paper)": "67.3", "mAP": "32.5 ± 3.5", "mAP (paper)": "51.5",
     }  # fmt: skip
     other = replace(printed, rows={"nobody": "set2: + compact"})
-    assert report.compared(report.long(measured / "inherent_code-pku.csv"), other).empty
+    assert measured.beside_published(measured.read_measured(tables / "inherent_code-pku.csv", "trapezoid"), other).empty
 
 
-def test_tables_of_tasks_turn(measured: Path) -> None:
+def test_tables_of_tasks_turn(tables: Path) -> None:
     printed = next(p for p in PRINTED if p.table == "Table 2")
-    table = report.compared(report.long(measured / "attributes-viper.csv"), printed)
+    table = measured.beside_published(measured.read_measured(tables / "attributes-viper.csv", "trapezoid"), printed)
     assert set(table["metric"]) == {
         f"accuracy/{t}" for t in ("hat", "footwear", "age", "gender", "bag", "up", "global")
     }
-    shown = report.wide(table).set_index("task")
+    shown = measured.for_reading(table).set_index("task")
     assert shown.loc["hat", "Weighted CE"] == "51.0"  # the people held out, and one training has no deviation
     assert shown.loc["hat", "Vanilla CE (paper)"] == "94.84" and shown.loc["footwear", "Vanilla CE (paper)"] == ""
 
 
-def test_all_tables_are_written(measured: Path, tmp_path: Path, looked_at: dict[str, list[str]]) -> None:
-    paths = report.measured_tables(measured, tmp_path / "tables")
+def test_all_tables_are_written(tables: Path, tmp_path: Path, looked_at: dict[str, list[str]]) -> None:
+    paths = figures.measured_tables(tables, tmp_path / "tables")
     assert looked_at and not any(looked_at.values())
     names = {path.name for path in paths}
     assert names == {
@@ -351,7 +352,7 @@ def test_all_tables_are_written(measured: Path, tmp_path: Path, looked_at: dict[
 
 def test_nothing_published_nothing_drawn() -> None:
     table = pd.DataFrame({"row": ["a", "b"], "metric": "mAP", "n": 1, "mean": 1.0, "published": [np.nan, 2.0]})
-    assert report.bars(table, "one is no comparison") is None
-    axes = report.bars(table.assign(published=[3.0, 2.0]), "two are")
+    assert figures.bars(table, "one is no comparison") is None
+    axes = figures.bars(table.assign(published=[3.0, 2.0]), "two are")
     assert axes is not None and [t.get_text() for t in axes.get_yticklabels()] == ["a", "b"]
     plt.close("all")

@@ -15,7 +15,8 @@ import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_notebook
 
-from reidkit import course, kernels
+from reidkit.course import run as lessons
+from reidkit.course import warm_kernels
 from reidkit.errors import InputError
 
 SAY_PID = "import os, pathlib\n_ = pathlib.Path('pid').write_text(str(os.getpid()))"
@@ -29,7 +30,7 @@ def notebook(folder: Path, *cells: str) -> Path:
 
 def run(path: Path) -> list[str]:
     """The texts that its cells gave."""
-    done = course.execute(path, path.parent / "out", profile="smoke", dataset="synthetic", progress=False)
+    done = lessons.execute(path, path.parent / "out", profile="smoke", dataset="synthetic", progress=False)
     outputs = [output for cell in nbformat.read(done.path, 4).cells for output in cell.get("outputs", [])]
     return [output.get("text") or ",".join(sorted(output["data"])) for output in outputs]
 
@@ -62,7 +63,7 @@ def test_a_notebook_runs_in_its_folder_with_its_variables(tmp_path: Path, monkey
     assert about == {"standing": "", "figures": []}
 
 
-@pytest.mark.skipif(not kernels.WARM, reason="only Linux forks its kernels")
+@pytest.mark.skipif(not warm_kernels.WARM, reason="only Linux forks its kernels")
 def test_a_kernel_has_imported_before_it_starts(tmp_path: Path) -> None:
     seen = "import sys\nprint({'torch', 'reidkit.course', 'sklearn'} <= set(sys.modules), 'torch' in globals())"
     assert run(notebook(tmp_path, seen)) == ["True False\n"]
@@ -98,9 +99,9 @@ COMMAND = """
 if __name__ == "__main__":  # the kernel's process imports this file too
     import sys
     from pathlib import Path
-    from reidkit import course, kernels
-    kernels.IMPORTS = ["ipykernel.kernelapp"]
-    course.execute(Path(sys.argv[1]), Path("out"), profile="smoke", dataset="synthetic", progress=False)
+    from reidkit.course import run, warm_kernels
+    warm_kernels.IMPORTS = ["ipykernel.kernelapp"]
+    run.execute(Path(sys.argv[1]), Path("out"), profile="smoke", dataset="synthetic", progress=False)
 """
 
 
