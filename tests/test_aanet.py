@@ -19,7 +19,7 @@ from reidkit.data import Targets
 from reidkit.errors import InputError
 from reidkit.features import answer, describe
 from reidkit.losses import cross_entropy, task_losses, uncertain
-from reidkit.recipes import options_of, recipe
+from reidkit.recipes import learns_attributes, options_of, recipe
 from reidkit.runs import Run, load_or_fit
 from reidkit.systems.aanet import AANet, attended, peak_regions, pool_regions, region_of
 from reidkit.train import fit
@@ -180,7 +180,7 @@ def test_the_rows_of_table_3(row: str, vectors: int, losses: list[str]) -> None:
     sum(found.values()).backward()  # type: ignore[union-attr]
     assert all(p.grad is not None for p in model.parameters())
     assert (model.log_variance is not None) == (row in ("uncertainty", "attention"))
-    assert recipe.learns_attributes(recipe("aanet", variant=row)) == (row not in ("global", "parts"))
+    assert learns_attributes(recipe("aanet", variant=row)) == (row not in ("global", "parts"))
     assert len(model.answer(images)) == (0 if row in ("global", "parts") else 2)
     assert sum(name.startswith("sigma") for name in watch(output, batch)) == (
         len(losses) if model.log_variance is not None else 0

@@ -18,7 +18,7 @@ from reidkit.data import Targets, binary_labels
 from reidkit.errors import InputError
 from reidkit.features import answer, describe
 from reidkit.losses import batch_hard_triplet, cross_entropy
-from reidkit.recipes import options_of, recipe
+from reidkit.recipes import learns_attributes, options_of, recipe
 from reidkit.runs import Run, load_or_fit
 from reidkit.systems.part_multitask import SIX, Output, PartMultitask, is_lower
 from reidkit.train import fit
@@ -122,7 +122,7 @@ def test_a_feature_without_a_loss_is_left_out(row: str, features: tuple[str, ...
     assert all(p.grad is not None for p in model.parameters())
     assert len(model.answer(images)) == (0 if row in ("woAttr", "woIM") else 2)
     assert model.identify(images).shape == (12, 0 if row in ("woID", "woIM") else 6)
-    assert recipe.learns_attributes(recipe("part_multitask", variant=row)) == (row not in ("woAttr", "woIM"))
+    assert learns_attributes(recipe("part_multitask", variant=row)) == (row not in ("woAttr", "woIM"))
 
 
 def test_the_objective_is_the_sum_of_the_paper_and_holes_cost_nothing() -> None:

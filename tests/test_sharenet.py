@@ -18,7 +18,7 @@ from reidkit.data import Targets, binary_columns, binary_labels, class_logits
 from reidkit.errors import InputError
 from reidkit.features import answer, describe
 from reidkit.losses import batch_triplets, sigmoid_cross_entropy
-from reidkit.recipes import options_of, recipe
+from reidkit.recipes import learns_attributes, options_of, recipe
 from reidkit.runs import Run
 from reidkit.systems.sharenet import Output, Sharenet
 from reidkit.train import fit
@@ -115,8 +115,8 @@ def test_the_baseline_has_no_attributes() -> None:
     output = network(torch.randn(3, 3, 32, 16))
     assert output.logits.shape == (3, 0) and network.answer(torch.randn(3, 3, 32, 16)) == [] and not network.tasks
     assert not any("branch" in name or "attributes" in name for name, _ in network.named_parameters())
-    assert not recipe.learns_attributes(recipe("sharenet", variant="triplet"))
-    assert recipe.learns_attributes(recipe("sharenet"))
+    assert not learns_attributes(recipe("sharenet", variant="triplet"))
+    assert learns_attributes(recipe("sharenet"))
     Sharenet(two_layers(), Targets(3), Options(alpha=0))  # nobody asks for tasks
 
 

@@ -22,7 +22,7 @@ from reidkit.errors import InputError
 from reidkit.features import answer, describe
 from reidkit.losses import KINDS, task_losses
 from reidkit.metrics import attribute_scores
-from reidkit.recipes import options_of, recipe
+from reidkit.recipes import learns_attributes, options_of, recipe
 from reidkit.runs import Run, load_or_fit, load_run
 from reidkit.samplers import triplet_batches
 from reidkit.synthetic import PARTS
@@ -333,7 +333,7 @@ def test_the_second_stage_needs_no_attributes() -> None:
     """PKU-ReID has none, and triplets ask for none; the first stage does."""
     plain = replace(PEOPLE, tasks=(), attributes=torch.empty(len(PEOPLE), 0, dtype=torch.int64))
     own = recipe("two_stage", variant="identity", epochs=1, batch=24, validation=0, patience=0, clusters=2, **SMALL)
-    assert not recipe.learns_attributes(own) and recipe.learns_attributes(recipe("two_stage"))
+    assert not learns_attributes(own) and learns_attributes(recipe("two_stage"))
     network, history = fit(own, plain, progress=False)
     assert describe(network, plain, own).descriptor.shape == (36, 128) and np.isfinite(history.rows[0]["triplet"])
 
