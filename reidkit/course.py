@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from . import claims, synthetic
 from .attributes import VIPER19, Attributes, read_attributes
 from .data import ImageSet, load
-from .errors import InputError
+from .errors import InputError, choose
 from .features import answer, stamp
 from .files import write
 from .images import CARDS, check, default_root, is_person, read_images, validation_fold
@@ -304,7 +304,7 @@ def run(
         only: run the lessons whose name starts with this ("03"), or several with commas between; None: all.
         again: run also those that would be kept.
         out: where the executed notebooks go; None: course/<dataset>-<profile>.
-        html: make a site of all that were executed there, in the folder site/ beside them.
+        html: build the documentation from all that were executed there, in the folder site/ beside them.
         progress: show bars on stderr.
         say: called with each line.
     Raises:
@@ -312,6 +312,10 @@ def run(
     """
     if dataset not in CARDS:
         read_images(dataset)  # says which there are
+    if html:
+        from . import pages
+
+        pages.require()  # before the lessons run, not after
     chosen = lessons()
     if only:
         wanted = tuple(part.strip() for part in only.split(","))
@@ -334,17 +338,44 @@ def run(
         say(f"{lesson.name}: {took}, {lesson.figures} figures")
         done.append(lesson)
     say(f"notebooks with outputs in {home_out}, figures in {figures_folder(dataset, profile)}")
-    verdicts = claims.report(home() / "figures") if html or not only else ""
     if html:
-        executed = [path for path in sorted(home_out.glob("[0-9][0-9]_*.ipynb")) if ".failed" not in path.name]
-        from . import site
-
-        closing = f"## What the papers claim, and what was measured\n\n{verdicts}"
-        title = f"reidkit on {dataset}, {profile}"
-        site.build(executed, home_out / "site", title=title, closing=closing, hide=str(home()), say=say)
+        document(profile, dataset, lessons_in=home_out, say=say)
     if not only:
-        say(f"what the papers claim, and what the tables of {home() / 'figures'} say to it:\n\n{verdicts}")
+        tables = home() / "figures"
+        say(f"what the papers claim, and what the tables of {tables} say to it:\n\n{claims.report(tables)}")
     return done
+
+
+def document(
+    profile: str = "quick",
+    dataset: str = "synthetic",
+    out: Path | None = None,
+    *,
+    lessons_in: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Build the documentation with the lessons that were executed: `pages.build`.
+
+    Args:
+        profile: with which they ran.
+        dataset: on which they ran.
+        out: the folder of the pages; None: site/ beside the executed lessons.
+        lessons_in: where those are; None: course/<dataset>-<profile>.
+        say: called with a line when the pages are written.
+    Returns:
+        the path of index.html.
+    Raises:
+        InputError: no executed lessons, no Sphinx, what `pages.build` refuses.
+    """
+    from . import pages
+
+    choose(profile, PROFILES, "profile")
+    choose(dataset, CARDS, "dataset")
+    folder = lessons_in or home() / "course" / f"{dataset}-{profile}"
+    executed = [path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb")) if ".failed" not in path.name]
+    closing = f"# What the papers claim\n\n{claims.report(home() / 'figures')}"
+    title, hide = f"reidkit on {dataset}, {profile}", str(home())
+    return pages.build(executed, out or folder / "site", title=title, closing=closing, hide=hide, say=say)
 
 
 def here(name: str) -> bool:

@@ -1,0 +1,118 @@
+"""The documentation: executed lessons and the library's reference as pages, built by Sphinx from what docs/ holds."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import tempfile
+from base64 import b64decode
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from .errors import InputError
+from .files import new_folder
+
+TOP = Path(__file__).resolve().parents[1]  # the checkout
+TEXTS = ("CONTRIBUTING.md", "ETHICS.md", "datasets/README.md", "figures/README.md", "figures/RESULTS.md")
+WIDGET = "application/vnd.jupyter.widget-view+json"
+ASIDE = '<p class="aside">This panel moves: open the lesson with <code>reidkit lab</code>.</p>'
+
+
+def require() -> None:
+    """Raise InputError unless what builds the documentation is installed."""
+    if any(find_spec(name) is None for name in ("sphinx", "myst_nb", "furo", "latex2mathml")):
+        raise InputError("there is no Sphinx, which builds the documentation: pip install -e '.[docs]'.")
+
+
+def build(
+    notebooks: Sequence[Path],
+    out: Path,
+    *,
+    title: str = "reidkit",
+    closing: str = "",
+    hide: str = "",
+    reference: bool = True,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Write the documentation: an index with a card a lesson, the lessons, a page a module, results and claims.
+
+    Args:
+        notebooks: executed lessons, in order.
+        out: the folder of the pages. If there are some already, they are replaced once the new ones are whole.
+        title: of the whole.
+        closing: Markdown of the page about the claims.
+        hide: the folder of the course on this machine, cut off paths in what lessons printed.
+        reference: whether the modules have pages; they take most of the time.
+        say: called with a line when the pages are written.
+    Returns:
+        the path of index.html.
+    Raises:
+        InputError: no notebooks, no Sphinx, a formula that cannot be written, a folder that holds something else.
+    """
+    if not notebooks:
+        raise InputError("there is no executed lesson to make pages of: `reidkit course` runs them.")
+    if out.exists() and not (out / "index.html").is_file():
+        raise InputError(f"{out} is there and no site (it has no index.html): choose another folder or remove it.")
+    require()
+    from sphinx.application import Sphinx
+    from sphinx.util.docutils import docutils_namespace, patch_docutils
+
+    with tempfile.TemporaryDirectory(prefix="reidkit") as temporary, new_folder(out, instead=True) as pages:
+        sources, html, trees = (Path(temporary) / name for name in ("sources", "html", "trees"))
+        shutil.copytree(TOP / "docs", sources)
+        for name in TEXTS:
+            (sources / name).parent.mkdir(exist_ok=True)
+            shutil.copy(TOP / name, sources / name)
+        (sources / "notebooks").mkdir()
+        (sources / "cards.md").write_text("\n".join(staged(path, sources, hide) for path in notebooks), "utf-8")
+        (sources / "claims.md").write_text(closing or "# Claims\n\nNone.", "utf-8")
+        settings = {"html_title": title, "reference": reference}
+        with patch_docutils(sources), docutils_namespace():
+            Sphinx(sources, sources, html, trees, "html", settings, status=None, warning=sys.stderr).build()
+        shutil.copytree(html, pages, dirs_exist_ok=True)
+    say(f"{len(notebooks)} lessons and the reference of the library in {out / 'index.html'}")
+    return out / "index.html"
+
+
+def staged(path: Path, sources: Path, hide: str) -> str:
+    """Put a lesson among the sources, without `hide` in front of paths; returns its card: picture, title, question."""
+    text = path.read_text(encoding="utf-8")
+    notebook = nbformat.reads(text.replace(f"{hide}/", "") if hide else text, as_version=4)
+    first = notebook.cells[0].source if notebook.cells else ""
+    title = re.match(r"# (.+)", first)
+    question = re.search(r"\*\*The question\.\*\* (.+?)(?:\n\n|$)", first, re.S)
+    if title is None or question is None:
+        raise InputError(f"{path}: the first cell needs '# a title' and a paragraph '**The question.** ...'.")
+    notebook.metadata.pop("widgets", None)  # their state: of no use without a kernel, and megabytes
+    figures = []
+    for cell in (cell for cell in notebook.cells if "outputs" in cell):
+        cell.outputs = [still(output) for output in cell.outputs if not is_bar(output)]
+        alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+        figures += [(alt, output.data["image/png"]) for output in cell.outputs if "image/png" in output.get("data", {})]
+    nbformat.write(notebook, sources / "notebooks" / path.name)
+    picture = ""
+    if figures:
+        (sources / f"{path.stem}.png").write_bytes(b64decode(figures[0][1]))
+        picture = f"![{figures[0][0]}]({path.stem}.png)"
+    link = f"[{title[1].strip()}](notebooks/{path.name})"
+    return f":::{{container}} card\n{picture}\n\n{link}\n\n{question[1].strip()}\n:::\n"
+
+
+def is_bar(output: Any) -> bool:
+    """Whether an output is a progress bar, of a notebook or of a terminal, which is of no use afterwards."""
+    if output.get("name") == "stderr":
+        return re.search(r"\d%\|", output.text) is not None
+    data = output.get("data", {})
+    return WIDGET in data and re.search(r"\d%\|", data.get("text/plain", "")) is not None
+
+
+def still(output: Any) -> Any:
+    """An output, or a sentence instead of a widget, whose state died with the kernel."""
+    if WIDGET in output.get("data", {}):
+        output.data = nbformat.from_dict({"text/html": ASIDE})
+    return output
