@@ -144,15 +144,18 @@ def reference(app: Any) -> None:
 def as_typed(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Leave the formulas and columns of a docstring as they are typed, and take a | for nothing but itself."""
     del app, what, name, thing, options
+    text = "\n".join(lines)
+    sections = re.search(r"^(Args|Returns|Yields|Raises):$", text, re.M)
+    end = sections.start() if sections else len(text)
     paragraphs, literal = [], False
-    for paragraph in "\n".join(lines).split("\n\n"):
+    for paragraph in text[:end].split("\n\n"):
         before, literal = literal, paragraph.startswith("    ") or bool(re.search(r"\S {3,}\S", paragraph))
         if literal:
             block = paragraph if paragraph.startswith("    ") else indent(paragraph, "    ")
             paragraphs.append(block if before else f"::\n\n{block}")
         else:
             paragraphs.append(paragraph.replace("|", r"\|"))
-    lines[:] = "\n\n".join(paragraphs).split("\n")
+    lines[:] = ("\n\n".join(paragraphs) + text[end:].replace("|", r"\|")).split("\n")
 
 
 def setup(app: Any) -> None:

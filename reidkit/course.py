@@ -373,7 +373,8 @@ def document(
     choose(dataset, CARDS, "dataset")
     folder = lessons_in or home() / "course" / f"{dataset}-{profile}"
     executed = [path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb")) if ".failed" not in path.name]
-    closing = f"# What the papers claim\n\n{claims.report(home() / 'figures')}"
+    about = "[Lesson 10](notebooks/10_report.ipynb) says how a claim is taken apart and what a verdict means."
+    closing = f"# What the papers claim\n\n{about}\n\n{claims.report(home() / 'figures')}"
     title, hide = f"reidkit on {dataset}, {profile}", str(home())
     return pages.build(executed, out or folder / "site", title=title, closing=closing, hide=hide, say=say)
 

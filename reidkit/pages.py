@@ -20,6 +20,7 @@ from .files import new_folder
 TOP = Path(__file__).resolve().parents[1]  # the checkout
 TEXTS = ("CONTRIBUTING.md", "ETHICS.md", "datasets/README.md", "figures/README.md", "figures/RESULTS.md")
 WIDGET = "application/vnd.jupyter.widget-view+json"
+BAR = re.compile(r"\d%\|")  # of tqdm
 ASIDE = '<p class="aside">This panel moves: open the lesson with <code>reidkit lab</code>.</p>'
 
 
@@ -70,7 +71,7 @@ def build(
             shutil.copy(TOP / name, sources / name)
         (sources / "notebooks").mkdir()
         (sources / "cards.md").write_text("\n".join(staged(path, sources, hide) for path in notebooks), "utf-8")
-        (sources / "claims.md").write_text(closing or "# Claims\n\nNone.", "utf-8")
+        (sources / "claims.md").write_text(closing or "# Claims", "utf-8")
         settings = {"html_title": title, "reference": reference}
         with patch_docutils(sources), docutils_namespace():
             Sphinx(sources, sources, html, trees, "html", settings, status=None, warning=sys.stderr).build()
@@ -84,35 +85,30 @@ def staged(path: Path, sources: Path, hide: str) -> str:
     text = path.read_text(encoding="utf-8")
     notebook = nbformat.reads(text.replace(f"{hide}/", "") if hide else text, as_version=4)
     first = notebook.cells[0].source if notebook.cells else ""
-    title = re.match(r"# (.+)", first)
+    title = re.match(r"# (.*\S)", first)
     question = re.search(r"\*\*The question\.\*\* (.+?)(?:\n\n|$)", first, re.S)
     if title is None or question is None:
         raise InputError(f"{path}: the first cell needs '# a title' and a paragraph '**The question.** ...'.")
     notebook.metadata.pop("widgets", None)  # their state: of no use without a kernel, and megabytes
     figures = []
     for cell in (cell for cell in notebook.cells if "outputs" in cell):
-        cell.outputs = [still(output) for output in cell.outputs if not is_bar(output)]
-        alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
-        figures += [(alt, output.data["image/png"]) for output in cell.outputs if "image/png" in output.get("data", {})]
+        cell.outputs = [output for output in map(still, cell.outputs) if output]
+        images = [output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})]
+        figures += [(cell.metadata.get("mystnb", {}).get("image", {}).get("alt", ""), image) for image in images]
     nbformat.write(notebook, sources / "notebooks" / path.name)
     picture = ""
     if figures:
         (sources / f"{path.stem}.png").write_bytes(b64decode(figures[0][1]))
         picture = f"![{figures[0][0]}]({path.stem}.png)"
-    link = f"[{title[1].strip()}](notebooks/{path.name})"
-    return f":::{{container}} card\n{picture}\n\n{link}\n\n{question[1].strip()}\n:::\n"
+    return f":::{{container}} card\n{picture}\n\n[{title[1]}](notebooks/{path.name})\n\n{question[1]}\n:::\n"
 
 
-def is_bar(output: Any) -> bool:
-    """Whether an output is a progress bar, of a notebook or of a terminal, which is of no use afterwards."""
-    if output.get("name") == "stderr":
-        return re.search(r"\d%\|", output.text) is not None
+def still(output: Any) -> Any | None:
+    """An output as a page shows it: no progress bar, and a sentence for a widget, whose state died with the kernel."""
     data = output.get("data", {})
-    return WIDGET in data and re.search(r"\d%\|", data.get("text/plain", "")) is not None
-
-
-def still(output: Any) -> Any:
-    """An output, or a sentence instead of a widget, whose state died with the kernel."""
-    if WIDGET in output.get("data", {}):
-        output.data = nbformat.from_dict({"text/html": ASIDE})
+    if WIDGET in data:
+        is_bar = BAR.search(data.get("text/plain", ""))
+        return None if is_bar else nbformat.from_dict(output | {"data": {"text/html": ASIDE}})
+    if output.get("name") == "stderr" and (BAR.search(output.text) or not output.text.strip()):
+        return None  # a bar of a terminal, or what is left where one was wiped out
     return output
