@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from base64 import b64encode
 from contextlib import redirect_stderr
 from functools import partial
@@ -19,7 +20,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 import reidkit
-from reidkit import course, pages
+from reidkit import cli, course, pages
 from reidkit.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of myst-parser and Sphinx, of each other
@@ -272,13 +273,17 @@ def test_without_sphinx_it_is_said_what_to_install(
         course.run("smoke", html=True, say=lambda _: None)
 
 
-def test_without_executed_lessons_there_are_no_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_executed_lessons_there_are_no_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(course, "home", lambda: tmp_path)
     folder = tmp_path / "course" / "synthetic-smoke"
     folder.mkdir(parents=True)
     (folder / "00_one.failed.ipynb").write_text("{}")
-    with pytest.raises(InputError, match=r"no executed lesson.*reidkit course"):
-        course.document("smoke")
+    monkeypatch.setattr(sys, "argv", ["reidkit", "docs", "--profile", "smoke"])
+    with pytest.raises(SystemExit, match="1"):
+        cli.main()
+    assert re.fullmatch(r"error: there is no executed lesson .*`reidkit course` runs them\.\n", capsys.readouterr().err)
     with pytest.raises(InputError, match="did you mean 'smoke'"):
         course.document("smoek")
 
