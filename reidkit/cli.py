@@ -40,7 +40,10 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 Root = Annotated[Path | None, typer.Option(help="The data set's folder (for table: the file).")]
 Fold = Annotated[int, typer.Option(help="Which random split, for viper, pku and towncentre.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
-Profile = Annotated[str, typer.Option(help="smoke (seconds), quick (a laptop), paper (a GPU).")]
+PROFILE_HELP = "smoke (seconds), quick (a laptop), paper (a GPU)."
+Profile = Annotated[str, typer.Option(help=PROFILE_HELP)]
+CourseProfile = Annotated[str, typer.Option(envvar="REIDKIT_PROFILE", help=PROFILE_HELP)]
+CourseDataset = Annotated[str, typer.Option(envvar="REIDKIT_DATASET", help="A name of `reidkit data list`.")]
 
 
 def show_json(value: dict[str, Any]) -> None:
@@ -343,15 +346,11 @@ def honest(run: Any, root: Path | None) -> Any:
 
 @app.command()
 def course(
-    profile: Annotated[
-        str, typer.Option(envvar="REIDKIT_PROFILE", help="smoke (seconds), quick (a laptop), paper (a GPU).")
-    ] = "quick",
-    dataset: Annotated[
-        str, typer.Option(envvar="REIDKIT_DATASET", help="A name of `reidkit data list`.")
-    ] = "synthetic",
+    profile: CourseProfile = "quick",
+    dataset: CourseDataset = "synthetic",
     only: Annotated[str | None, typer.Option(help='Lessons by their number: "03", or "00,01".')] = None,
     again: Annotated[bool, typer.Option("--again", help="Those too for which nothing changed since they ran.")] = False,
-    html: Annotated[bool, typer.Option("--html", help="Make a site of them that opens from the disk.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="Then build the documentation from them, as `docs`.")] = False,
 ) -> None:
     """Run the lessons on the synthetic people (or on a data set) and write their figures; say which claims held."""
     from .course import warm_kernels
@@ -362,6 +361,18 @@ def course(
 
     say = partial(print, flush=True)
     run.run(profile, dataset, only=only, again=again, html=html, progress=watched(), say=say)
+
+
+@app.command()
+def docs(
+    profile: CourseProfile = "quick",
+    dataset: CourseDataset = "synthetic",
+    folder: Annotated[Path | None, typer.Option("--out", help="By default site/ beside the executed lessons.")] = None,
+) -> None:
+    """Build the documentation: the lessons that `course` ran, the library's reference, results (extra docs)."""
+    from .course import pages
+
+    pages.document(profile, dataset, folder)
 
 
 @app.command()

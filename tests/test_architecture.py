@@ -19,8 +19,8 @@ PACKAGE = TOP / "reidkit"
 ORDER = [
     "errors", "files", "images", "attributes", "checks", "statistics", "synthetic", "data", "augment", "samplers",
     "backbones", "losses", "cam", "source", "systems", "recipes", "devices", "train", "runs", "features", "distances",
-    "metrics", "search", "ranking", "groups", "thresholds", "finding", "attention", "plots", "widgets", "site",
-    "course", "doctor", "cli",
+    "metrics", "search", "ranking", "groups", "thresholds", "finding", "attention", "plots", "widgets", "course",
+    "doctor", "cli",
 ]  # fmt: skip
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
 NOTEBOOKS = sorted((TOP / "notebooks").glob("*.ipynb"))

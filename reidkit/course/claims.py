@@ -24,6 +24,7 @@ from scipy import stats
 from ..errors import InputError
 from ..systems import SYSTEMS
 from .measured import PAIRED, read_measured
+from .tables import markdown
 
 HELD, REVERSED, UNSEEN, UNMEASURED = VERDICTS = ("held", "reversed", "not seen", "not measured")
 MEASURED_AS = {"rank-1": "rank1", "mAP": "mAP", "global macro F1": "f1/global", "global accuracy": "accuracy/global"}
@@ -171,3 +172,8 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         count = len(comparisons(claim))
         rows.append({"system": system, "claim": claim, "comparisons": count, "measured": "; ".join(answers)})
     return pd.DataFrame(rows)
+
+
+def verdicts(folder: Path | str) -> str:
+    """The summary of every claim over the measured tables of a folder, in Markdown."""
+    return markdown(summary(assess(folder)))

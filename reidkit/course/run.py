@@ -25,8 +25,7 @@ from ..features import stamp
 from ..files import write
 from ..images import card_of
 from ..source import environment
-from . import claims, warm_kernels
-from .tables import markdown
+from . import claims, pages, warm_kernels
 
 CELL_SECONDS = {"smoke": 300, "quick": 1800, "paper": 7 * 86400}  # a cell that takes longer hangs
 
@@ -159,13 +158,15 @@ def run(
         only: run the lessons whose name starts with this ("03"), or several with commas between; None: all.
         again: run also those that would be kept.
         out: where the executed notebooks go; None: course/<dataset>-<profile>.
-        html: make a site of all that were executed there, in the folder site/ beside them.
+        html: build the documentation from all that were executed there, in the folder site/ beside them.
         progress: show bars on stderr.
         say: called with each line.
     Raises:
         InputError: unknown profile, data set or lesson; a lesson that failed.
     """
     card_of(dataset)  # an unknown name is refused before anything else
+    if html:
+        pages.require_sphinx()  # before the lessons run, not after
     chosen = chosen_lessons(only)
     started = time.perf_counter()
     images = course.prepare(dataset, profile, progress=progress)
@@ -183,15 +184,9 @@ def run(
         say(f"{lesson.name}: {took}, {lesson.figures} figures")
         done.append(lesson)
     say(f"notebooks with outputs in {out}, figures in {figures}")
-    tables = course.home() / "figures"
-    verdicts = markdown(claims.summary(claims.assess(tables))) if html or not only else ""
     if html:
-        executed = [path for path in sorted(out.glob("[0-9][0-9]_*.ipynb")) if ".failed" not in path.name]
-        from .. import site
-
-        closing = f"## What the papers claim, and what was measured\n\n{verdicts}"
-        title = f"reidkit on {dataset}, {profile}"
-        site.build(executed, out / "site", title=title, closing=closing, hide=str(course.home()), say=say)
+        pages.document(profile, dataset, lessons_in=out, say=say)
     if not only:
-        say(f"what the papers claim, and what the tables of {tables} say to it:\n\n{verdicts}")
+        tables = course.home() / "figures"
+        say(f"what the papers claim, and what the tables of {tables} say to it:\n\n{claims.verdicts(tables)}")
     return done
