@@ -25,7 +25,7 @@ from scores import images_of, measure, numbers, summary
 
 from reidkit import course
 from reidkit.cli import setting
-from reidkit.files import write
+from reidkit.files import write_whole
 from reidkit.systems import SYSTEMS
 
 
@@ -52,7 +52,7 @@ def main(
                 got = measure(images, system, {**changes, "variant": variant}, **known)
                 rows.append({"system": variant, **known, "settings": json.dumps(changes), **got})
                 table = pd.DataFrame(rows).round(3)
-                write(out, lambda path, table=table: table.to_csv(path, index=False))  # type: ignore[misc]
+                write_whole(out, lambda path, table=table: table.to_csv(path, index=False))  # type: ignore[misc]
                 print(
                     f"{variant}, fold {fold}, seed {seed}: mAP {got['mAP']:.1f}, rank-1 {got['rank1']:.1f}", flush=True
                 )

@@ -28,7 +28,7 @@ from reidkit import course
 from reidkit.attention import energy, localisation, merged_map, part_masks, pointing
 from reidkit.course.measured import variant_of
 from reidkit.data import ImageSet, load, standardise
-from reidkit.files import write
+from reidkit.files import write_whole
 from reidkit.images import is_person, read_images
 from reidkit.runs import Run, load_run
 from reidkit.synthetic import PARTS
@@ -85,7 +85,7 @@ def main(
     table = pd.concat(every, ignore_index=True)
     system = table["system"].iloc[0]
     out = course.home() / "figures" / f"{name_out or f'attention-{system}'}.csv"
-    write(out, lambda path: table.round(2).to_csv(path, index=False))
+    write_whole(out, lambda path: table.round(2).to_csv(path, index=False))
     print(f"{system}, {len(every)} runs, mean")
     mean = table.groupby(["row", "task", "part", "method"], sort=False)[
         ["images", "left_out", "pointing", "energy", "area"]

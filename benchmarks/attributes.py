@@ -25,7 +25,7 @@ from reidkit import course
 from reidkit.cli import setting
 from reidkit.data import load
 from reidkit.features import answer
-from reidkit.files import write
+from reidkit.files import write_whole
 from reidkit.images import is_person
 from reidkit.losses import KINDS
 from reidkit.metrics import attribute_scores, class_scores
@@ -77,7 +77,7 @@ def main(
             for kind in kinds.split(","):
                 known = {"dataset": dataset, "profile": profile, "fold": fold, "seed": seed}
                 parts.append(measure(images, kind, changes, **known).assign(fold=fold, seed=seed))
-                write(out, lambda path: pd.concat(parts).round(4).to_csv(path, index=False))
+                write_whole(out, lambda path: pd.concat(parts).round(4).to_csv(path, index=False))
                 last = parts[-1][parts[-1]["task"] == "global"].set_index("on")["macro_f1"]
                 print(f"{kind}, fold {fold}, seed {seed}: macro F1 {last.round(1).to_dict()}", flush=True)
     print(f"\n{dataset}, {profile}, {platform.machine()}, {torch.get_num_threads()} threads; mean ± deviation over n")

@@ -18,10 +18,9 @@ import torch
 import typer
 
 from reidkit import course
-from reidkit.course.measured import variant_of
+from reidkit.course.measured import measured_row, variant_of
 from reidkit.features import Features, features_of, images_of
-from reidkit.files import write
-from reidkit.ranking import measured_row
+from reidkit.files import write_whole
 from reidkit.runs import load_run
 from reidkit.systems.part_multitask import DESCRIPTORS, joined
 
@@ -58,7 +57,7 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 def main(folders: list[Path], name_out: Annotated[str, typer.Option("--out")] = "descriptors-part_multitask") -> None:
     table = pd.DataFrame([row for folder in folders for row in rows_of(folder)]).round(3)
     table = table.sort_values(["system", "seed", "fold"], kind="stable")
-    write(course.home() / "figures" / f"{name_out}.csv", lambda path: table.to_csv(path, index=False))
+    write_whole(course.home() / "figures" / f"{name_out}.csv", lambda path: table.to_csv(path, index=False))
     means = table.pivot_table("mAP", "system", "descriptor", aggfunc="mean", sort=False)
     print(f"mAP, means over {table.groupby('system')['seed'].nunique().max()} seeds")
     print("| row | " + " | ".join(means.columns) + " |\n|---|" + "---|" * len(means.columns))

@@ -18,8 +18,8 @@ import typer
 from reidkit.distances import pairwise
 from reidkit.features import Features
 from reidkit.metrics import average_precision
-from reidkit.ranking import rank_of_matches
 from reidkit.runs import load_run
+from reidkit.thresholds.verification import rank_of_matches
 
 Relation = Callable[[pd.Series, pd.DataFrame], np.ndarray]
 

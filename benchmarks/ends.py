@@ -16,7 +16,7 @@ import typer
 
 from reidkit import course
 from reidkit.course.measured import variant_of
-from reidkit.files import write
+from reidkit.files import write_whole
 from reidkit.recipes import Recipe, options_of
 
 WATCHED = ["identity", "compact", "scatter", "length", "to_centre"]
@@ -37,7 +37,7 @@ def main(
             rows.append({**about, "fold": plan.fold, "seed": plan.seed, **last, "epoch": int(last["epoch"])})
     columns = ["system", "weight_decay", "reduction", "fold", "seed", "epoch", *WATCHED]
     table = pd.DataFrame(rows).reindex(columns=columns).sort_values(columns[:5], ignore_index=True).round(4)
-    write(course.home() / "figures" / "inherent_code-ends.csv", lambda path: table.to_csv(path, index=False))
+    write_whole(course.home() / "figures" / "inherent_code-ends.csv", lambda path: table.to_csv(path, index=False))
     print(table.to_string(index=False))
 
 

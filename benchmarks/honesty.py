@@ -18,7 +18,7 @@ import typer
 
 from reidkit import course
 from reidkit.features import Features
-from reidkit.files import write
+from reidkit.files import write_whole
 from reidkit.ranking import Comparison
 from reidkit.recipes import Recipe
 from reidkit.thresholds import verification
@@ -68,7 +68,7 @@ def main(folders: list[Path], far: Annotated[float, typer.Option(help="The rate 
         "inside",
     ]
     table = pd.DataFrame(rows, columns=columns)
-    write(course.home() / "figures" / "honesty.csv", lambda path: table.to_csv(path, index=False))
+    write_whole(course.home() / "figures" / "honesty.csv", lambda path: table.to_csv(path, index=False))
     shown = table.groupby(["dataset", "epochs"])[
         ["people", "far", "far_low", "far_high", "frr_promised", "frr", "inside"]
     ]

@@ -32,7 +32,7 @@ from reidkit.attributes import THINGS, read_attributes
 from reidkit.cli import setting
 from reidkit.data import load, part_masks
 from reidkit.features import answer
-from reidkit.files import write
+from reidkit.files import write_whole
 from reidkit.images import is_person, read_images
 from reidkit.metrics import attribute_scores
 from reidkit.recipes import needs_parts, recipe
@@ -88,7 +88,7 @@ def main(
     for seed, one in enumerate(tables):
         table[f"gain {seed}"] = one["gain"]
     table = table.round(1)
-    write(course.home() / "figures" / f"{name_out}.csv", lambda path: table.to_csv(path))
+    write_whole(course.home() / "figures" / f"{name_out}.csv", lambda path: table.to_csv(path))
     print(f"synthetic, {profile}, {seeds} seeds, {platform.machine()}, {torch.get_num_threads()} threads; percent")
     print("| task | " + " | ".join(table.columns) + " |\n|---|" + "---|" * len(table.columns))
     for name, row in table.iterrows():

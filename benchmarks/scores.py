@@ -48,10 +48,11 @@ import typer
 
 from reidkit import course, synthetic
 from reidkit.cli import setting
+from reidkit.course.measured import measured_row
 from reidkit.features import Features, features_of
-from reidkit.files import write
+from reidkit.files import write_whole
 from reidkit.images import read_images
-from reidkit.ranking import Comparison, measured_row
+from reidkit.ranking import Comparison
 from reidkit.recipes import recipe
 from reidkit.runs import load_or_fit
 from reidkit.systems import SYSTEMS
@@ -138,7 +139,7 @@ def main(
                 got = measure(images, system, {**given, **own}, **known)
                 rows.append({"system": name, **cell, **known, "settings": json.dumps(changes), **got})
                 table = pd.concat([before, pd.DataFrame(rows).round(3)])
-                write(out, lambda path, table=table: table.to_csv(path, index=False))  # type: ignore[misc]
+                write_whole(out, lambda path, table=table: table.to_csv(path, index=False))  # type: ignore[misc]
                 print(f"{name}, fold {fold}, seed {seed}: mAP {got['mAP']:.1f}, rank-1 {got['rank1']:.1f}", flush=True)
     table = pd.DataFrame(rows)
     print(f"\n{dataset}, {profile}, {platform.machine()}, {torch.get_num_threads()} threads; mean ± deviation over n")

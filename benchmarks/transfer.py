@@ -22,9 +22,10 @@ from scores import images_of, numbers, summary
 
 from reidkit import course
 from reidkit.cli import setting
+from reidkit.course.measured import measured_row
 from reidkit.features import answers_of, features_of
-from reidkit.files import write
-from reidkit.ranking import Comparison, measured_row
+from reidkit.files import write_whole
+from reidkit.ranking import Comparison
 from reidkit.recipes import recipe
 from reidkit.runs import Run, load_or_fit
 from reidkit.thresholds import filters
@@ -79,7 +80,7 @@ def main(
                     name = f"second stage {start} the first, {negatives} negatives"
                     rows.append({"system": name, **known, **measure(run, images, first)})
                     table = pd.DataFrame(rows).round(3)
-                    write(out, lambda path, table=table: table.to_csv(path, index=False))  # type: ignore[misc]
+                    write_whole(out, lambda path, table=table: table.to_csv(path, index=False))  # type: ignore[misc]
                     print(f"{name}, fold {fold}, seed {seed}: mAP {rows[-1]['mAP']:.1f}", flush=True)
     print(f"\n{dataset}, {profile}, {platform.machine()}, {torch.get_num_threads()} threads; mean ± deviation over n")
     print(summary(pd.DataFrame(rows)))

@@ -32,7 +32,7 @@ class Problem:
         return f"{self.level}: {self.sentence}"
 
 
-def check(images: pd.DataFrame, *, decode: bool = True, progress: bool = True) -> list[Problem]:
+def find_problems(images: pd.DataFrame, *, decode: bool = True, progress: bool = True) -> list[Problem]:
     """Find everything that would spoil a training or an evaluation, before it starts.
 
     Args:

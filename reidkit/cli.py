@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from . import doctor as diagnosis
-from .checks import check
+from .checks import find_problems
 from .errors import InputError, choose
 from .images import CARDS, absolute, default_root, is_person, read_images
 
@@ -112,7 +112,7 @@ def data_check(
     from .checks import Problem, check_join
 
     images = read_images(name, root, fold=fold)
-    problems = check(images, progress=watched())
+    problems = find_problems(images, progress=watched())
     try:
         labels = read_attributes(name, images.attrs["root"], attributes, fold=fold) if name != "pku" else None
         problems += check_join(images, labels) if labels else []
@@ -239,7 +239,7 @@ def report(
     """Score a run and print the scores; `keep` writes them into the run as metrics.json."""
     from .course import attribute_table
     from .features import features_of
-    from .files import write
+    from .files import write_whole
     from .ranking import Comparison
 
     query, gallery = (features_of(run, images, split, progress=watched()) for split in ("query", "gallery"))
@@ -252,7 +252,7 @@ def report(
     if table is not None:
         result["attributes"] = table.round(2).to_dict("index")
     if keep:
-        write(run.folder / "metrics.json", lambda path: path.write_text(json.dumps(result, indent=2)))
+        write_whole(run.folder / "metrics.json", lambda path: path.write_text(json.dumps(result, indent=2)))
     if as_json:
         show_json(result)
     else:

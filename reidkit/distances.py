@@ -108,7 +108,7 @@ def features_pair(query: Any, gallery: Any, metric: str) -> tuple[Tensor, Tensor
     return q, g.to(q.device)
 
 
-def prepare(features: Tensor, metric: str) -> Tensor:
+def for_metric(features: Tensor, metric: str) -> Tensor:
     """Descriptors as the metric reads them: cosine compares directions, so rows become unit vectors."""
     return F.normalize(features, dim=1) if metric == "cosine" else features
 
@@ -131,9 +131,9 @@ def differences(gallery: Tensor, metric: str) -> Fill:
     """Distances to a gallery (G, D) in float64 by differences: equal images are equally far, and nothing cancels."""
 
     def fill(query: Tensor, out: Tensor) -> None:
-        q = prepare(query.double(), metric)
+        q = for_metric(query.double(), metric)
         for rows in pieces(len(gallery), gallery.shape[1] * 8):
-            g = prepare(gallery[rows].double(), metric)
+            g = for_metric(gallery[rows].double(), metric)
             distance = torch.cdist(q, g, compute_mode="donot_use_mm_for_euclid_dist")
             if metric != "euclidean":
                 distance.square_()
@@ -171,7 +171,7 @@ def products(query: Tensor, gallery: Tensor, metric: str, only_order: bool = Fal
         own.square_()
 
     def fill(query: Tensor, out: Tensor) -> None:
-        q = prepare(query.float(), metric)
+        q = for_metric(query.float(), metric)
         moved = q - centre
         with float32_products():
             for rows in pieces(len(gallery), 0 if gallery.dtype == torch.float32 else gallery.shape[1] * 4):

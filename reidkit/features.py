@@ -22,13 +22,11 @@ from .attributes import Task
 from .data import ImageSet, load, standardise
 from .devices import fabric_for
 from .errors import InputError
-from .files import write
-from .images import read_images
+from .files import write_whole
+from .images import INTEGERS, read_images
 from .recipes import Recipe
 from .runs import Run
 from .systems import System
-
-COLUMNS = ("pid", "camid", "frame", "orientation")
 
 
 @dataclass(frozen=True)
@@ -43,11 +41,11 @@ class Features:
 
     def save(self, path: Path | str) -> None:
         """Write a .safetensors file, whole or not at all; the image paths travel in its metadata."""
-        numbers = {name: torch.from_numpy(self.table[name].to_numpy(np.int64, copy=True)) for name in COLUMNS}
+        numbers = {name: torch.from_numpy(self.table[name].to_numpy(np.int64, copy=True)) for name in INTEGERS}
         about = {name: json.dumps(list(self.table[name])) for name in ("path", "split")}
         about["attrs"] = json.dumps(self.table.attrs)
         tensors = {"descriptor": self.descriptor.contiguous(), **numbers}
-        write(Path(path), lambda temporary: save_file(tensors, temporary, about))
+        write_whole(Path(path), lambda temporary: save_file(tensors, temporary, about))
 
     @classmethod
     def load(cls, path: Path | str) -> Features:
@@ -56,7 +54,7 @@ class Features:
             with safe_open(Path(path), "pt") as file:
                 about = file.metadata()
                 columns: dict[str, Any] = {name: json.loads(about[name]) for name in ("path", "split")}
-                columns |= {name: file.get_tensor(name).numpy() for name in COLUMNS}
+                columns |= {name: file.get_tensor(name).numpy() for name in INTEGERS}
                 table = pd.DataFrame(columns)[["path", "pid", "camid", "split", "frame", "orientation"]]
                 table.attrs = json.loads(about["attrs"])
                 return cls(file.get_tensor("descriptor"), table)
@@ -195,7 +193,7 @@ def answers_of(run: Run, table: pd.DataFrame, *, keep: bool = False, progress: b
     answers = answer(run, pixels, progress=progress)
     if keep:
         named = {task.name: p.contiguous() for task, p in zip(run.tasks, answers.probability, strict=True)}
-        write(path, lambda temporary: save_file(named, temporary))
+        write_whole(path, lambda temporary: save_file(named, temporary))
     return answers
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from .errors import InputError
 
 
-def write(path: Path, how: Callable[[Path], Any]) -> None:
+def write_whole(path: Path, how: Callable[[Path], Any]) -> None:
     """Write a file: `how` is given the temporary path."""
     temporary = path.with_name(f".{path.name}.tmp")
     how(temporary)

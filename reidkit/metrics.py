@@ -173,14 +173,14 @@ def class_scores(labels: np.ndarray, answers: np.ndarray, tasks: Sequence[Task])
         Columns task, class, count (labels), answered (answers), recall, precision, f1 in percent; recall is NaN for a
         class that does not occur, precision for one that is never answered.
     """
-    rows = []
+    parts = []
     for task, label, answer in zip(tasks, labels.T, answers.T, strict=True):
-        truth, said = label[label >= 0], answer[label >= 0]
-        for k, name in enumerate(task.classes):
-            count, answered = int((truth == k).sum()), int((said == k).sum())
-            right = int(((truth == k) & (said == k)).sum())
-            recall = 100 * right / count if count else np.nan
-            precision = 100 * right / answered if answered else np.nan
-            f1 = 200 * right / (count + answered) if count + answered else np.nan
-            rows.append((task.name, name, count, answered, recall, precision, f1))
-    return pd.DataFrame(rows, columns=["task", "class", "count", "answered", "recall", "precision", "f1"])
+        counts = np.zeros((len(task.classes), len(task.classes)), np.int64)  # true class, answered class
+        np.add.at(counts, (label[label >= 0], answer[label >= 0]), 1)
+        count, answered, right = counts.sum(1), counts.sum(0), 100 * counts.diagonal()
+        part = pd.DataFrame({"task": task.name, "class": task.classes, "count": count, "answered": answered})
+        with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
+            parts.append(
+                part.assign(recall=right / count, precision=right / answered, f1=2 * right / (count + answered))
+            )
+    return pd.concat(parts, ignore_index=True)

@@ -20,7 +20,7 @@ from .distances import as_features, as_numbers, blocks, features_pair, slices
 from .errors import InputError, choose
 from .features import Features
 from .images import JUNK, RULES
-from .metrics import AP_FORMS, PLACES, Scores, scores_of
+from .metrics import AP_FORMS, Scores, scores_of
 from .search.reranking import rerank
 
 
@@ -305,24 +305,6 @@ def evaluate(
     return Comparison.of_descriptors(query, gallery, labels, metric, rule).score(ap, max_rank)
 
 
-RERANKED = "reranked_"  # how the columns of re-ranked scores begin
-
-
-def measured_row(query: Features, gallery: Features, metric: str = "euclidean") -> dict[str, float]:
-    """Score a retrieval as every measured table holds it: percent, in both forms of AP, as it is and re-ranked.
-
-    Returns:
-        mAP (form "precision"), mAP_trapezoid, rank1, rank5, rank10, rank20; and the same after RERANKED.
-    """
-    comparison = Comparison.of(query, gallery, metric)
-    row: dict[str, float] = {}
-    for start, measured in (("", comparison), (RERANKED, comparison.rerank(progress=False))):
-        one, other = (measured.score(ap) for ap in AP_FORMS)
-        row |= {f"{start}mAP": one.mAP, f"{start}mAP_trapezoid": other.mAP}
-        row |= {f"{start}rank{k}": one.at(k) for k in PLACES}
-    return row
-
-
 def nearest_places(distance: np.ndarray, top: int | None) -> np.ndarray:
     """The `top` nearest of each row (Q, G), nearest first, equal ones by index; a full sort only where all are asked.
 
@@ -338,9 +320,8 @@ def nearest_places(distance: np.ndarray, top: int | None) -> np.ndarray:
     return order
 
 
-def equal_to(values: np.ndarray | None, among: np.ndarray | None) -> list[np.ndarray]:
+def equal_to(values: np.ndarray, among: np.ndarray) -> list[np.ndarray]:
     """Find, for each of the values (N,), the places in `among` (M,) that hold the same, ascending; in N + M memory."""
-    assert values is not None and among is not None
     order = np.argsort(among, kind="stable")
     start, stop = (np.searchsorted(among, values, side, sorter=order) for side in ("left", "right"))
     return [order[a:b] for a, b in zip(start, stop, strict=True)]
@@ -350,11 +331,6 @@ def image_ids(*tables: pd.DataFrame) -> list[np.ndarray]:
     """A number for every image, the same for the same path in all tables: what the rule `same_image` compares."""
     codes, _ = pd.factorize(pd.concat([table["path"] for table in tables]))
     return np.split(codes, np.cumsum([len(table) for table in tables])[:-1])
-
-
-def rank_of_matches(distance: np.ndarray, keep: np.ndarray, match: np.ndarray) -> np.ndarray:
-    """`places_of_matches` for masks: distance, keep, match (G,) to (M,) ascending places."""
-    return places_of_matches(distance, np.flatnonzero(match & keep), np.flatnonzero(~keep))
 
 
 def places_of_matches(distance: np.ndarray, match: np.ndarray, out: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ from .data import (
 )
 from .devices import fabric_for
 from .errors import InputError
-from .files import write
+from .files import write_whole
 from .recipes import Recipe, system_of
 from .source import environment, source_hash
 from .systems import SYSTEMS, System
@@ -108,13 +108,13 @@ def load_or_fit(
 
     def begin() -> None:  # not before there is something to keep: what fails at once leaves nothing behind
         partial.mkdir(parents=True, exist_ok=True)
-        write(mark, lambda path: path.write_text(" ".join([images, *code])))
+        write_whole(mark, lambda path: path.write_text(" ".join([images, *code])))
 
     def keep(now: dict[str, Any]) -> None:
         nonlocal saved
         if fabric.is_global_zero and time.monotonic() - saved >= EVERY:
             begin()
-            write(checkpoint, lambda path: torch.save(now, path))
+            write_whole(checkpoint, lambda path: torch.save(now, path))
             saved = time.monotonic()
 
     network, history = fit(

@@ -27,7 +27,7 @@ def answer_of(exercise: Exercise) -> object:
 
 @pytest.mark.parametrize(("lesson", "number"), EVERY)
 def test_an_exercise(lesson: str, number: int) -> None:
-    exercise = exercises.find(lesson, number)
+    exercise = exercises.look_up(lesson, number)
     assert judge(lesson, number, answer_of(exercise)) == f"Exercise {number}: right."
     assert exercise.hints and exercise.mistakes
     for mistake, sentence in exercise.mistakes:
@@ -40,7 +40,7 @@ def test_an_exercise(lesson: str, number: int) -> None:
 
 @pytest.mark.parametrize(("lesson", "number"), EVERY)
 def test_other_answers_get_plainer_hints(lesson: str, number: int) -> None:
-    exercise = exercises.find(lesson, number)
+    exercise = exercises.look_up(lesson, number)
     said = [judge(lesson, number, -12345.0, tries) for tries in (0, 1, 2, 99)]
     assert [sentence.split("not yet. ")[1] for sentence in said[:2]] == list((exercise.hints * 2)[:2])
     assert said[2] == said[3] and said[3].endswith(exercise.hints[-1])
@@ -89,7 +89,7 @@ def test_solutions_print_as_code_that_runs(capsys: pytest.CaptureFixture[str]) -
         room: dict = {"np": np}
         exec(compile(text, "solution", "exec"), room)
         own = next(value for name, value in room.items() if name not in ("np", "__builtins__"))
-        exercise = exercises.find(lesson, number)
+        exercise = exercises.look_up(lesson, number)
         given = exercises.values(own if exercise.cases else own(), exercise.cases)
         assert exercises.same(given, solved(exercise))
 

@@ -21,6 +21,7 @@ from reidkit.attributes import MARKET, VIPER19, Task
 from reidkit.backbones import build
 from reidkit.cam import contrasts, normalise
 from reidkit.course import claims, figures, measured
+from reidkit.course.measured import measured_row
 from reidkit.course.papers import COMPARISON_TABLES, PRINTED, published
 from reidkit.data import Targets, binary_columns, binary_labels
 from reidkit.errors import InputError
@@ -28,7 +29,7 @@ from reidkit.features import Features
 from reidkit.images import read_images
 from reidkit.losses import batch_hard_triplet, batch_triplets, class_weights, compact, scatter, sigmoid_cross_entropy
 from reidkit.metrics import column_scores
-from reidkit.ranking import Comparison, measured_row
+from reidkit.ranking import Comparison
 from reidkit.recipes import options_of, recipe
 from reidkit.systems import SYSTEMS, aanet, inherent_code, part_multitask, sharenet
 from reidkit.systems.aanet import AANet

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reidkit.checks import check, matches
+from reidkit.checks import find_problems, matches
 from reidkit.errors import InputError, nearest
 from reidkit.images import CARDS, COLUMNS, absolute, check_schema, default_root, is_person, read_images, validation_fold
 
@@ -78,7 +78,7 @@ def test_lists_give_a_table_without_images(tmp_path: Path) -> None:
     root = fakes.market_lists(tmp_path)
     images = read_images("market1501", root)
     assert sizes(images) == {"train": (10, 5), "query": (3, 3), "gallery": (5, 4)}
-    absent = [p for p in check(images, progress=False) if "image files" in p.sentence]
+    absent = [p for p in find_problems(images, progress=False) if "image files" in p.sentence]
     assert len(absent) == 1 and absent[0].level == "warning" and "only statistics" in absent[0].sentence
     pd.testing.assert_series_equal(images["pid"], read_images("market1501", root / "market_lists")["pid"])
 
@@ -297,7 +297,7 @@ def test_validation_fold_moves_people(tmp_path: Path) -> None:
             validation_fold(images, fraction)
     with says("at least 2"):
         validation_fold(images[images["split"] == "query"])
-    assert not [p for p in check(folds, progress=False) if p.level == "error"]
+    assert not [p for p in find_problems(folds, progress=False) if p.level == "error"]
 
 
 def slow_matches(images: pd.DataFrame, rule: str) -> list[tuple[int, int, int]]:
@@ -344,12 +344,12 @@ def test_matches_refuses_unknown_rules(tmp_path: Path) -> None:
 
 def test_check_says_which_rule_removed_what(tmp_path: Path) -> None:
     images = read_images("market1501", fakes.market(tmp_path))
-    (problem,) = [p for p in check(images, progress=False) if "valid match" in p.sentence]
+    (problem,) = [p for p in find_problems(images, progress=False) if "valid match" in p.sentence]
     assert problem.level == "warning" and problem.sentence.startswith("2 of 3 queries")
     assert "1 whose person is not in the gallery (pids 4)" in problem.sentence
     assert "1 whose every gallery image the rule market1501 removes (pids 3)" in problem.sentence
     hopeless = images[(images["pid"] != 1)]
-    assert any(p.level == "error" and "2 of 2 queries" in p.sentence for p in check(hopeless, progress=False))
+    assert any(p.level == "error" and "2 of 2 queries" in p.sentence for p in find_problems(hopeless, progress=False))
 
 
 def test_check_finds_broken_files(tmp_path: Path) -> None:
@@ -360,28 +360,28 @@ def test_check_finds_broken_files(tmp_path: Path) -> None:
     (root / "query" / "0004_c1s1_000100_00.jpg").write_bytes(b"")
     fakes.image(root / "bounding_box_test" / "0000_c3s1_000104_01.jpg", size=(4, 32))
     images = read_images("market1501", root)
-    found = {p.sentence: p.level for p in check(images, progress=False)}
+    found = {p.sentence: p.level for p in find_problems(images, progress=False)}
     (broken,) = [s for s in found if "do not decode" in s]
     assert broken.startswith("3 of 18 images") and cut.name in broken and found[broken] == "error"
     (tiny,) = [s for s in found if "smaller than 8 pixels" in s]
     assert "000104" in tiny
-    assert not [p for p in check(images, decode=False) if "decode" in p.sentence]
+    assert not [p for p in find_problems(images, decode=False) if "decode" in p.sentence]
     cut.unlink()
-    assert any("1 of 18 image files are not there" in p.sentence for p in check(images, progress=False))
-    levels = [p.level for p in check(images, progress=False)]
+    assert any("1 of 18 image files are not there" in p.sentence for p in find_problems(images, progress=False))
+    levels = [p.level for p in find_problems(images, progress=False)]
     assert levels == sorted(levels)  # errors first
 
 
 def test_check_compares_counts_and_sides(tmp_path: Path) -> None:
     images = read_images("market1501", fakes.market(tmp_path))
-    sentences = [p.sentence for p in check(images, progress=False)]
+    sentences = [p.sentence for p in find_problems(images, progress=False)]
     assert any("train has 10 images of 5 people, the complete Market-1501 12936 of 751" in s for s in sentences)
     assert any("gallery has 5 images of 2 people" in s for s in sentences)  # distractors are nobody
     leak = pd.concat([images, images[images["pid"] == 1].iloc[:1].assign(split="train")], ignore_index=True)
-    assert any(p.level == "error" and "both train and test" in p.sentence for p in check(leak, progress=False))
+    assert any(p.level == "error" and "both train and test" in p.sentence for p in find_problems(leak, progress=False))
     for split, level in (("train", "warning"), ("query", "error"), ("gallery", "error")):
         rest = images[images["split"] != split]
-        found = [p for p in check(rest, progress=False) if f"the split {split} has no images" in p.sentence]
+        found = [p for p in find_problems(rest, progress=False) if f"the split {split} has no images" in p.sentence]
         assert [p.level for p in found] == [level]
 
 
@@ -411,14 +411,16 @@ def test_real_market_lists() -> None:
     assert set(images["camid"]) == set(range(1, 7))
     table = matches(images)
     assert len(table) == 3368 and (table["valid"] > 0).all()
-    assert [p.level for p in check(images, progress=False)] == ["warning"]  # the images are absent, all counts fit
+    assert [p.level for p in find_problems(images, progress=False)] == [
+        "warning"
+    ]  # the images are absent, all counts fit
 
 
 @real
 def test_real_market_crops() -> None:
     images = read_images("market1501", DATA / "Market-1501-mini")
     assert len(images) == 96 and images["pid"].nunique() == 32
-    assert not [p for p in check(images, progress=False) if p.level == "error"]
+    assert not [p for p in find_problems(images, progress=False) if p.level == "error"]
     names = {Path(path).name for path in read_images("market1501", DATA)["path"]}
     assert {Path(path).name for path in images["path"]} <= names
 
@@ -429,7 +431,7 @@ def test_real_viper() -> None:
         images = read_images("viper", DATA / "PETA", fold=fold)
         assert sizes(images) == {"train": (632, 316), "query": (316, 316), "gallery": (316, 316)}
         assert (matches(images)["valid"] == 1).all()
-    assert 0 in set(images["pid"]) and check(images, progress=False) == []
+    assert 0 in set(images["pid"]) and find_problems(images, progress=False) == []
     with says("fold is 10"):
         read_images("viper", DATA / "PETA", fold=10)
 
@@ -439,7 +441,7 @@ def test_real_pku() -> None:
     images = read_images("pku", DATA / "PKU-Reid")
     assert sizes(images) == {"train": (592, 37), "query": (296, 37), "gallery": (296, 37)}
     assert (matches(images)["valid"] == 8).all()
-    assert {p.level for p in check(images, progress=False)} == {"warning"}  # 74 of 114 people
+    assert {p.level for p in find_problems(images, progress=False)} == {"warning"}  # 74 of 114 people
 
 
 @real
@@ -450,7 +452,7 @@ def test_real_towncentre() -> None:
     table = matches(images)
     assert (table["removed"] == 1).all()
     assert table.loc[table["valid"] == 0, "pid"].tolist() == [12, 147]  # people with a single image
-    assert not [p for p in check(images, decode=False, progress=False) if p.level == "error"]
+    assert not [p for p in find_problems(images, decode=False, progress=False) if p.level == "error"]
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a user whom permissions bind")

@@ -16,8 +16,9 @@ from reidkit.distances import METRICS, as_features, blocks, features_pair, pairw
 from reidkit.errors import InputError
 from reidkit.features import Features
 from reidkit.images import JUNK
-from reidkit.ranking import Comparison, Labels, image_ids, rank_of_matches
+from reidkit.ranking import Comparison, Labels, image_ids
 from reidkit.thresholds.filters import leave_out
+from reidkit.thresholds.verification import rank_of_matches
 
 
 def case(rng: np.random.Generator, q: int = 6, g: int = 40, d: int = 3) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from reidkit import distances, rerank
 from reidkit.distances import METRICS, pairwise
 from reidkit.errors import InputError
 from reidkit.search import reranking
-from reidkit.search.gallery import KINDS, Gallery, approximate, recall, search
+from reidkit.search.gallery import INDEXES, Gallery, approximate, recall, search
 from reidkit.search.reranking import rerank_cost
 
 
@@ -403,7 +403,7 @@ def test_without_faiss_it_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None
         approximate(X, kind="hnws")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", INDEXES)
 @pytest.mark.parametrize("metric", METRICS)
 def test_approximate_search_finds_most(kind: str, metric: str, rng: np.random.Generator) -> None:
     pytest.importorskip("faiss", reason="the optional faiss-cpu is not installed")

@@ -169,10 +169,10 @@ def test_other_code_does_not_resume_a_training(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(runs, "EVERY", 0)
     for closer, how in ((closeness, "resumed"), (louder, "trained")):
         folder = tmp_path / how
-        monkeypatch.setattr(runs, "write", stop)
+        monkeypatch.setattr(runs, "write_whole", stop)
         with pytest.raises(KeyboardInterrupt):
             run_of(folder, own=own)
-        monkeypatch.setattr(runs, "write", real)
+        monkeypatch.setattr(runs, "write_whole", real)
         with monkeypatch.context() as patch:
             patch.setitem(globals(), "closeness", closer)
             assert run_of(folder, own=own).how == how

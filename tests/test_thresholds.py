@@ -706,7 +706,7 @@ def test_temperature_by_hand_and_at_its_ends() -> None:
         temperature(logits, [-1] * 4)
 
 
-@pytest.mark.parametrize("method", calibration.METHODS)
+@pytest.mark.parametrize("method", calibration.CURVES)
 def test_probability_falls_with_distance(method: str, rng: np.random.Generator) -> None:
     """Two Gaussians of one deviation s: logit P = (d / s^2) (middle - x) + logit prior, exactly."""
     pairs = given(rng.normal(1, 0.5, 20_000), rng.normal(2, 0.5, 60_000))
@@ -721,7 +721,7 @@ def test_probability_falls_with_distance(method: str, rng: np.random.Generator) 
 
 def test_probability_of_kinds_that_do_not_overlap() -> None:
     pairs = given([1, 2], [8, 9, 10])
-    for method in calibration.METHODS:
+    for method in calibration.CURVES:
         near, far = probability_same([1.5, 9], pairs, method=method)
         assert near > 0.99 and far < 0.01
     assert probability_same([5.0], given([1], [1, 1]))[0] == pytest.approx(0.5)  # nothing to learn: the prior

@@ -443,7 +443,7 @@ def test_a_resumed_run_with_validation_ends_with_the_very_bits(
     own = replace(DRESSED, epochs=8, patience=3, options={"stage": stage})
     if stage == "identity":
         own = replace(own, negatives="cluster", clusters=2)
-    told, real, written = [3.0, 1.0, 2.0, 2.0, 1.5], files.write, []
+    told, real, written = [3.0, 1.0, 2.0, 2.0, 1.5], files.write_whole, []
     scripted(told, monkeypatch)
     plain = load_or_fit(own, TRAINING, HELD_OUT, folder=tmp_path / "plain", progress=False, say=lambda _: None)
     assert plain.how == "trained" and len(plain.history) == 5
@@ -454,12 +454,12 @@ def test_a_resumed_run_with_validation_ends_with_the_very_bits(
         if written.count("checkpoint.pt") == after:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "write", stop)
+    monkeypatch.setattr(runs, "write_whole", stop)
     monkeypatch.setattr(runs, "EVERY", 0)
     scripted(told, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         load_or_fit(own, TRAINING, HELD_OUT, folder=tmp_path / "killed", progress=False, say=lambda _: None)
-    monkeypatch.setattr(runs, "write", real)
+    monkeypatch.setattr(runs, "write_whole", real)
     scripted(told[after:], monkeypatch)
     run = load_or_fit(own, TRAINING, HELD_OUT, folder=tmp_path / "killed", progress=False, say=lambda _: None)
     assert run.how == "resumed" and equal_weights(run.folder, plain.folder)
@@ -480,7 +480,7 @@ def test_resuming_draws_the_same_validation_losses(tmp_path: Path, monkeypatch: 
             raise KeyboardInterrupt
 
     for write, expected in ((stop, KeyboardInterrupt), (stop, KeyboardInterrupt), (real, None)):
-        monkeypatch.setattr(runs, "write", write)
+        monkeypatch.setattr(runs, "write_whole", write)
         monkeypatch.setattr(runs, "EVERY", 0)
         with pytest.raises(expected) if expected else nullcontext():
             run = load_or_fit(own, TRAINING, HELD_OUT, folder=tmp_path / "own", progress=False, say=lambda _: None)
@@ -589,7 +589,7 @@ def test_bf16_is_not_chosen_where_the_last_map_is_one_column(monkeypatch: pytest
 def test_a_resumed_run_ends_with_the_very_bits(
     after: int, undisturbed: runs.Run, people: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, written = files.write, []
+    real, written = files.write_whole, []
 
     def stop(path: Path, how: Callable[[Path], Any]) -> None:
         real(path, how)
@@ -597,13 +597,13 @@ def test_a_resumed_run_ends_with_the_very_bits(
         if written.count("checkpoint.pt") == after:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "write", stop)
+    monkeypatch.setattr(runs, "write_whole", stop)
     monkeypatch.setattr(runs, "EVERY", 0)
     said: list[str] = []
     with pytest.raises(KeyboardInterrupt):
         load_or_fit(SHORT, people, folder=tmp_path / "run", progress=False, say=said.append)
     assert [p.name for p in tmp_path.iterdir()] == [".run.partial"]
-    monkeypatch.setattr(runs, "write", real)
+    monkeypatch.setattr(runs, "write_whole", real)
     run = load_or_fit(SHORT, people, folder=tmp_path / "run", progress=False, say=said.append)
     assert run.how == "resumed" and said == [
         f"training {tmp_path / 'run'}",
@@ -618,8 +618,8 @@ def test_a_resumed_run_ends_with_the_very_bits(
 def test_epochs_of_no_time_leave_no_notes(
     undisturbed: runs.Run, people: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, written = files.write, []
-    monkeypatch.setattr(runs, "write", lambda path, how: (written.append(path.name), real(path, how)))
+    real, written = files.write_whole, []
+    monkeypatch.setattr(runs, "write_whole", lambda path, how: (written.append(path.name), real(path, how)))
     for every, notes in ((1e9, 0), (0, SHORT.epochs)):
         monkeypatch.setattr(runs, "EVERY", every)
         run = load_or_fit(SHORT, people, folder=tmp_path / str(notes), progress=False, say=lambda _: None)
@@ -701,9 +701,9 @@ def test_write_is_whole_or_absent(tmp_path: Path) -> None:
         path.write_text("half")
         raise OSError("disk full")
 
-    files.write(tmp_path / "a", lambda path: path.write_text("first"))
+    files.write_whole(tmp_path / "a", lambda path: path.write_text("first"))
     with pytest.raises(OSError, match="disk full"):
-        files.write(tmp_path / "a", half)
+        files.write_whole(tmp_path / "a", half)
     assert (tmp_path / "a").read_text() == "first"
 
 

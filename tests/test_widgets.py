@@ -408,7 +408,7 @@ def test_thumbnails_are_the_images(table: pd.DataFrame) -> None:
     kind, _, content = view.thumbnail(table["path"][3]).partition(",")
     assert kind == "data:image/jpeg;base64"
     with Image.open(io.BytesIO(base64.b64decode(content))) as image:
-        assert image.format == "JPEG" and image.size == (view.WIDTH, view.HEIGHT)
+        assert image.format == "JPEG" and image.size == (view.THUMB_WIDTH, view.THUMB_HEIGHT)
         error = np.abs(np.asarray(image).astype(int) - view.picture_or_cross(table["path"][3]).astype(int))
     assert error.mean() < 6
     view.thumbnail.cache_clear()

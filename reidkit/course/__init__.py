@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..attributes import VIPER19, Attributes, read_attributes
-from ..checks import check
+from ..checks import find_problems
 from ..errors import InputError, choose
 from ..images import default_root, is_person, read_images, validation_fold
 
@@ -69,11 +69,11 @@ def prepare(
     if dataset == "synthetic" and ("REIDKIT_ROOT" not in os.environ if root is None else Path(root) == default):
         root = synthetic.write(default, size=SYNTHETIC_SIZES[profile], progress=progress)
     images = read_images(dataset, root, fold=fold)
-    require(images, decode=decode, progress=progress)
+    require_trainable(images, decode=decode, progress=progress)
     return images
 
 
-def require(images: pd.DataFrame, *, decode: bool = False, progress: bool = False) -> None:
+def require_trainable(images: pd.DataFrame, *, decode: bool = False, progress: bool = False) -> None:
     """Raise InputError unless a system can be trained and measured on these images: before training, not after.
 
     `decode` opens every image of every split, so that a broken one in the gallery does not cost a training.
@@ -83,7 +83,7 @@ def require(images: pd.DataFrame, *, decode: bool = False, progress: bool = Fals
         raise InputError(f"{root} has no images of split train, so nothing can be trained.")
     if not images["path"].map(os.path.exists).any():
         raise InputError(f"none of the {len(images)} images listed in {root} is there: get the images too.")
-    for problem in check(images, decode=decode, progress=progress):
+    for problem in find_problems(images, decode=decode, progress=progress):
         if problem.level == "error":
             raise InputError(f"{root}: {problem.sentence}.")
 

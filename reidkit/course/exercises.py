@@ -63,7 +63,7 @@ def _in_folder(folder: Path) -> dict[str, list[Exercise]]:
     }
 
 
-def find(lesson: str, number: int) -> Exercise:
+def look_up(lesson: str, number: int) -> Exercise:
     """An exercise by lesson and number, from 1; InputError where there is none."""
     every = by_lesson()
     if not 1 <= number <= len(every.get(lesson, [])):
@@ -88,13 +88,13 @@ def check(lesson: str, number: int, answer: Any) -> None:
 
 def solve(lesson: str, number: int) -> None:
     """Print a solution: the code that the tests run."""
-    lines = inspect.getsource(find(lesson, number).solution).splitlines()
+    lines = inspect.getsource(look_up(lesson, number).solution).splitlines()
     print("\n".join(dropwhile(lambda line: not line.startswith("def "), lines)))
 
 
 def judge(lesson: str, number: int, answer: Any, tries: int = 0) -> str:
     """What `check` prints; `tries` wrong answers came before this one."""
-    exercise, name = find(lesson, number), f"Exercise {number}"
+    exercise, name = look_up(lesson, number), f"Exercise {number}"
     try:
         given = values(answer, exercise.cases)
     except Exception as error:  # whatever a reader's own function does

@@ -28,7 +28,7 @@ from ..errors import InputError
 from ..features import Answers, answers_of, features_of, images_of
 from ..images import is_person
 from ..metrics import attribute_scores, column_scores
-from ..ranking import Comparison, Ranking, measured_row
+from ..ranking import Comparison, Ranking
 from ..runs import Run, load_run
 from ..source import git_state
 from ..statistics import imbalance
@@ -37,6 +37,7 @@ from ..systems.part_multitask import PartMultitask, is_lower
 from ..thresholds import filters, verification
 from ..thresholds.filters import leave_out
 from . import claims, easy_to_hard, measured
+from .measured import measured_row
 from .papers import PAPERS, PRINTED, published
 from .tables import save_table
 

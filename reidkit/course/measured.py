@@ -9,11 +9,15 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import InputError
-from ..ranking import RERANKED
+from ..features import Features
+from ..metrics import AP_FORMS, PLACES
+from ..ranking import Comparison
 from ..recipes import Recipe, recipe
 from ..runs import Run
 from ..systems import SYSTEMS
 from .papers import ATTRIBUTE_TABLES, COMPARISON_TABLES, Printed, published
+
+RERANKED = "reranked_"  # how the columns of re-ranked scores begin
 
 PAIRED = ["fold", "seed", "profile", "settings"]  # what two measurements must share to be compared
 RANKING = ("rank1", "rank5", "rank10", "rank20", "mAP")
@@ -214,3 +218,18 @@ def for_reading(numbers: pd.DataFrame) -> pd.DataFrame:
     if down == "metric":
         table = table.rename(lambda metric: metric.rpartition("/")[2]).rename_axis("task")
     return table.reset_index()
+
+
+def measured_row(query: Features, gallery: Features, metric: str = "euclidean") -> dict[str, float]:
+    """Score a retrieval as every measured table holds it: percent, in both forms of AP, as it is and re-ranked.
+
+    Returns:
+        mAP (form "precision"), mAP_trapezoid, rank1, rank5, rank10, rank20; and the same after RERANKED.
+    """
+    comparison = Comparison.of(query, gallery, metric)
+    row: dict[str, float] = {}
+    for start, measured in (("", comparison), (RERANKED, comparison.rerank(progress=False))):
+        one, other = (measured.score(ap) for ap in AP_FORMS)
+        row |= {f"{start}mAP": one.mAP, f"{start}mAP_trapezoid": other.mAP}
+        row |= {f"{start}rank{k}": one.at(k) for k in PLACES}
+    return row

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from .. import course
 from ..errors import InputError
 from ..features import stamp
-from ..files import write
+from ..files import write_whole
 from ..images import card_of
 from ..source import environment
 from . import claims, pages, warm_kernels
@@ -75,7 +75,7 @@ def execute(
     try:  # with cleanup_kc, or the kernel lives on, since it was handed in
         client.execute(cleanup_kc=True, env=os.environ | settings)
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        write(failed, lambda temporary: nbformat.write(notebook, temporary))
+        write_whole(failed, lambda temporary: nbformat.write(notebook, temporary))
         raise InputError(f"{path.name}: {failure(notebook, error)}; what ran is in {failed}.") from None
     finally:
         bar.close()
@@ -83,7 +83,7 @@ def execute(
     failed.unlink(missing_ok=True)
     drawn = sorted(picture.name for picture, _ in pictures_in(figures) - before)
     notebook.metadata["reidkit"] = {"standing": standing, "figures": drawn}
-    write(out / path.name, lambda temporary: nbformat.write(notebook, temporary))
+    write_whole(out / path.name, lambda temporary: nbformat.write(notebook, temporary))
     return Executed(path.stem, time.perf_counter() - started, out / path.name, len(drawn))
 
 

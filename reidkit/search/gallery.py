@@ -22,8 +22,8 @@ from ..distances import (
     METRICS,
     as_matrix,
     float32_products,
+    for_metric,
     pieces,
-    prepare,
     require_finite,
     require_same_width,
 )
@@ -72,7 +72,7 @@ def search_parts(
     require_count("chunk", 1 if chunk is None else chunk)
     size, dimension = sum(len(part) for part in parts), query.shape[1]
     chunk = chunk or max(1, CHUNK_BYTES // (4 * dimension))
-    q = prepare(query.float(), metric)
+    q = for_metric(query.float(), metric)
     length = torch.linalg.vector_norm(q, dim=1)
     groups = list(pieces(len(q), 4 * chunk))
     found = [
@@ -84,7 +84,7 @@ def search_parts(
     with bar, float32_products():
         for part in parts:
             for some in pieces(len(part), 1, chunk):
-                g = prepare(part[some].to(q.device).float(), metric)
+                g = for_metric(part[some].to(q.device).float(), metric)
                 squared = torch.linalg.vector_norm(g, dim=1).square_()
                 if not squared.isfinite().all():
                     require_finite(part, "gallery")
@@ -108,7 +108,7 @@ def search_parts(
 
 # --- galleries on disk ---------------------------------------------------------------------------------------
 
-DESCRIPTORS, IMAGES = "descriptors.npy", "images.parquet"
+_DESCRIPTORS, _IMAGES = "descriptors.npy", "images.parquet"
 
 
 class Gallery:
@@ -125,8 +125,8 @@ class Gallery:
         tables = []
         for part in sorted(self.folder.glob("[0-9]" * 6)):
             try:
-                descriptor = np.load(part / DESCRIPTORS, mmap_mode="r")
-                table = pd.read_parquet(part / IMAGES)
+                descriptor = np.load(part / _DESCRIPTORS, mmap_mode="r")
+                table = pd.read_parquet(part / _IMAGES)
             except (OSError, ValueError) as error:
                 raise InputError(
                     f"{part} is no part of a gallery ({error}): remove it and append its images again."
@@ -201,16 +201,16 @@ def _matching(descriptor: Any, table: pd.DataFrame, there: pd.Series) -> Tensor:
 def _write_part(folder: Path, x: Tensor, table: pd.DataFrame) -> None:
     """Descriptors (N, D) and their table into a folder."""
     folder.mkdir(exist_ok=True)
-    out = np.lib.format.open_memmap(folder / DESCRIPTORS, "w+", np.float32, (len(x), x.shape[1]))
+    out = np.lib.format.open_memmap(folder / _DESCRIPTORS, "w+", np.float32, (len(x), x.shape[1]))
     for rows in pieces(len(x), x.shape[1] * 4):
         out[rows] = x[rows].float().cpu().numpy()
     out.flush()
-    table.reset_index(drop=True).to_parquet(folder / IMAGES)
+    table.reset_index(drop=True).to_parquet(folder / _IMAGES)
 
 
 # --- approximate search --------------------------------------------------------------------------------------
 
-KINDS = ("hnsw", "ivf")
+INDEXES = ("hnsw", "ivf")
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ class Approximate:
         Returns:
             distance (Q, K) float32 and index (Q, K) int64; infinity and -1 where fewer were found.
         """
-        q = prepare(as_matrix(query, "query").float(), self.metric).cpu().numpy()
+        q = for_metric(as_matrix(query, "query").float(), self.metric).cpu().numpy()
         if self.kind == "hnsw":
             self.index.hnsw.efSearch = max(effort, k)
         else:
@@ -253,7 +253,7 @@ def approximate(gallery: Any, metric: str = "euclidean", kind: str = "hnsw") -> 
     Raises:
         InputError: faiss is not installed, an unknown kind or metric, values that are not finite.
     """
-    choose(kind, KINDS, "kind")
+    choose(kind, INDEXES, "kind")
     choose(metric, METRICS, "metric")
     try:
         faiss = import_module("faiss")
@@ -270,9 +270,9 @@ def approximate(gallery: Any, metric: str = "euclidean", kind: str = "hnsw") -> 
         cells = max(1, min(int(4 * size**0.5), size // 39))  # faiss wants 39 images or more a cell to place it
         index = faiss.IndexIVFFlat(faiss.IndexFlatL2(dimension), dimension, cells)
         some = torch.linspace(0, size - 1, min(size, 64 * cells)).long().to(g.device)
-        index.train(prepare(g[some].float(), metric).cpu().numpy())
+        index.train(for_metric(g[some].float(), metric).cpu().numpy())
     for rows in pieces(size, dimension * 4):
-        index.add(prepare(g[rows].float(), metric).cpu().numpy())
+        index.add(for_metric(g[rows].float(), metric).cpu().numpy())
     return Approximate(index, metric, kind)
 
 

@@ -19,7 +19,7 @@ from scipy import sparse
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..distances import blocks, features_pair, float32_products, is_small, pieces, prepare
+from ..distances import blocks, features_pair, float32_products, for_metric, is_small, pieces
 from ..errors import InputError
 
 SIDE = 2048  # descriptors on either side of a tile of products
@@ -133,7 +133,7 @@ def centred(query: Tensor, gallery: Tensor, metric: str) -> Tensor:
     out = torch.empty(len(query) + len(gallery), query.shape[1], device=query.device)
 
     def wide(x: Tensor) -> Tensor:
-        return prepare(x if x.dtype == torch.float64 else x.float(), metric)
+        return for_metric(x if x.dtype == torch.float64 else x.float(), metric)
 
     centre = wide(query).mean(0).float()
     for part, first in ((query, 0), (gallery, len(query))):
@@ -471,16 +471,16 @@ def exactly(rows: Sequence[Tensor], columns: Sequence[Tensor], metric: str) -> E
         if len(row) < FEW or 16 * len(row) < len(a) * len(b):
             for some in pieces(len(row), wide, PAIR_BYTES):
                 x, y = gather(rows, row[some]), gather(columns, column[some])
-                distance[some] = between(prepare(x, metric), prepare(y, metric)).cpu().numpy()
+                distance[some] = between(for_metric(x, metric), for_metric(y, metric)).cpu().numpy()
             return distance
-        x = prepare(gather(rows, a), metric)
+        x = for_metric(gather(rows, a), metric)
         order = np.argsort(j, kind="stable")
         ends = np.searchsorted(j, np.arange(len(b) + 1), sorter=order)
         for some in pieces(len(b), wide, PAIR_BYTES):
             own = gather(columns, b[some])
             alike = own.cpu().numpy().view(np.dtype((np.void, wide)))[:, 0]  # as bytes: equal to the bit
             _, first, which = np.unique(alike, return_index=True, return_inverse=True)
-            y = prepare(own[torch.from_numpy(first).to(own.device)], metric)
+            y = for_metric(own[torch.from_numpy(first).to(own.device)], metric)
             table = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").cpu().numpy()
             here = order[ends[some.start] : ends[some.stop]]
             distance[here] = table[i[here], which[j[here] - some.start]]

@@ -72,15 +72,15 @@ def _partial(out: Path, recipe: dict[str, Any]) -> Path:
         (partial / "parts" / folder).mkdir(parents=True, exist_ok=True)
     for torn in partial.rglob(".*"):  # files that were being written when the run was stopped
         torn.unlink()
-    files.write(partial / "recipe.json", lambda path: path.write_text(json.dumps(recipe)))
+    files.write_whole(partial / "recipe.json", lambda path: path.write_text(json.dumps(recipe)))
     return partial
 
 
 def _store(folder: Path, path: str, image: np.ndarray, parts: np.ndarray, quality: int) -> None:
     """The image is written last: where it exists, its part map does."""
     picture, part_map = Image.fromarray(image), Image.fromarray(parts)
-    files.write(folder / part_path(path), lambda name: part_map.save(name, "PNG", compress_level=4))
-    files.write(folder / path, lambda name: picture.save(name, "JPEG", quality=quality))
+    files.write_whole(folder / part_path(path), lambda name: part_map.save(name, "PNG", compress_level=4))
+    files.write_whole(folder / path, lambda name: picture.save(name, "JPEG", quality=quality))
 
 
 def occlusion(parts: np.ndarray) -> float:

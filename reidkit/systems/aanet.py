@@ -27,7 +27,7 @@ from ..errors import InputError, choose
 from ..losses import cross_entropy, task_losses, uncertain
 from .base import Recipes, System, Variants, require, right
 
-PARTS = 6
+N_PARTS = 6
 REGIONS = ("global", "top", "middle", "bottom")
 # From where to where each of them reads, in twelfths of the map's height. "thirds" cuts the map evenly, and lower
 # clothes are asked where shorts are not; "body" is where the part maps of the synthetic people have what is asked.
@@ -76,7 +76,7 @@ def attended(tasks: list[str]) -> list[int]:
     return [tasks.index(name) for name in there if name is not None] or list(range(len(tasks)))
 
 
-def peak_regions(x: Tensor, parts: int = PARTS, steps: int = 20) -> Tensor:
+def peak_regions(x: Tensor, parts: int = N_PARTS, steps: int = 20) -> Tensor:
     """The region of each row of a map, by where the channels have their peaks; no gradient.
 
     The rows of the peaks {h_z} are clustered in one dimension (k-means from their quantiles; a centre without a peak
@@ -111,7 +111,7 @@ def peak_regions(x: Tensor, parts: int = PARTS, steps: int = 20) -> Tensor:
     return (torch.arange(h, device=x.device)[:, None] >= first[:, None]).sum(2)
 
 
-def pool_regions(x: Tensor, region: Tensor, parts: int = PARTS) -> Tensor:
+def pool_regions(x: Tensor, region: Tensor, parts: int = N_PARTS) -> Tensor:
     """Mean of a map (B, Z, H, W) over the rows of each region (B, H): (B, parts, Z)."""
     member = F.one_hot(region, parts).to(x.dtype)  # (B, H, P)
     return torch.einsum("bzh,bhp->bpz", x.mean(3), member / member.sum(1, keepdim=True))
@@ -181,7 +181,7 @@ class AANet(System):
         super().__init__(backbone, targets, options)
         z, v, people = backbone.channels, options.channels, targets.people
         self.whole = Head(z, v, people)
-        self.parts = nn.ModuleList(Head(z, v, people) for _ in range(PARTS if options.part else 0))
+        self.parts = nn.ModuleList(Head(z, v, people) for _ in range(N_PARTS if options.part else 0))
         if self.asked:
             self.reduce = nn.Sequential(nn.Conv2d(z, v, 1, bias=False), nn.BatchNorm2d(v), nn.ReLU())
             self.answers = nn.ModuleList(nn.Linear(v, len(task.classes)) for task in self.asked)
@@ -210,8 +210,8 @@ class AANet(System):
         x = self.backbone(images)  # (B, Z, H, W)
         if len(self.parts) > x.shape[2]:
             raise InputError(
-                f"the map has {x.shape[2]} rows, fewer than the {PARTS} parts: give height at least "
-                f"{PARTS * self.backbone.stride}, or last_stride=1."
+                f"the map has {x.shape[2]} rows, fewer than the {N_PARTS} parts: give height at least "
+                f"{N_PARTS * self.backbone.stride}, or last_stride=1."
             )
         heads = {"global": [self.whole(x.mean((2, 3)))]}  # vector and logits of each identity head
         if len(self.parts):

@@ -36,7 +36,7 @@ from ..errors import InputError
 Recipes = Mapping[str, Mapping[str, Any]]  # by profile: values of fields of `Recipe` and of the system's own options
 Variants = Mapping[str, Recipes]  # by row of a table: the same changes, by profile or for "all"
 
-RULES: dict[str, Callable[[float], bool]] = {
+RANGES: dict[str, Callable[[float], bool]] = {
     "0 or more": lambda value: value >= 0,
     "a number above 0": lambda value: value > 0,
     "at least 1": lambda value: value >= 1,
@@ -50,14 +50,14 @@ def require(options: Any, rule: str, *names: str) -> None:
 
     Args:
         options: an `Options`.
-        rule: one of RULES, which is also what the message asks for.
+        rule: one of RANGES, which is also what the message asks for.
         names: of the options it holds for.
     Raises:
         InputError: a value that breaks the rule, or is not a number.
     """
     for name in names:
         value = getattr(options, name)
-        if not RULES[rule](value):
+        if not RANGES[rule](value):
             raise InputError(f"{name} is {value}: give {rule}.")
 
 

@@ -19,7 +19,7 @@ from ..errors import InputError, choose
 from ..features import Answers
 from .verification import Pairs
 
-METHODS = ("logistic", "isotonic")
+CURVES = ("logistic", "isotonic")
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def probability_same(distance: Any, pairs: Pairs, *, method: str = "logistic", p
     Returns:
         Probabilities from 0 to 1, float64, the shape of `distance`.
     """
-    choose(method, METHODS, "method")
+    choose(method, CURVES, "method")
     if not 0 < prior < 1:
         raise InputError(f"prior is {prior}: give the share of genuine pairs, between 0 and 1.")
     asked = np.asarray(distance.detach().cpu() if isinstance(distance, Tensor) else distance, dtype=np.float64)

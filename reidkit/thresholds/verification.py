@@ -18,7 +18,7 @@ from scipy.stats import binomtest, norm
 
 from ..errors import InputError
 from ..images import DISTRACTOR, JUNK
-from ..ranking import Comparison, Labels, rank_of_matches
+from ..ranking import Comparison, Labels, places_of_matches
 
 
 @dataclass(frozen=True)
@@ -521,3 +521,8 @@ def detection_and_identification(comparison: Comparison, *, k: int = 1, hidden: 
         }
     )
     return OpenSet(curve, k, n_known, len(alarms), n_left_out)
+
+
+def rank_of_matches(distance: np.ndarray, keep: np.ndarray, match: np.ndarray) -> np.ndarray:
+    """`places_of_matches` for masks: distance, keep, match (G,) to (M,) ascending places."""
+    return places_of_matches(distance, np.flatnonzero(match & keep), np.flatnonzero(~keep))

@@ -29,12 +29,12 @@ TRIPLETS = {
 OPTIMISERS = {"Adam": torch.optim.Adam, "gradient descent": torch.optim.SGD}
 RATES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 SIGN = {"softmax": 1, "compact": 1, "scatter": -1, "triplet": 1}  # scatter is subtracted, losses.scatter
-SIZES = {"length": plots.BLACK, "to own centre": plots.BLUE, "ball radius": plots.ORANGE}
+MEASURES = {"length": plots.BLACK, "to own centre": plots.BLUE, "ball radius": plots.ORANGE}
 LEGEND = (
     '<div class="reidkit-legend">Colour and mark: a person · ring and cross: its ball and centre · black: the pull now '
     "· thin: the way here · dashed: directions of the classifier</div>"
 )
-MARKS = Path(__file__).with_name("marks.txt").read_text().splitlines()  # SVG of plots.MARKS, from -1 to 1
+MARK_SHAPES = Path(__file__).with_name("marks.txt").read_text().splitlines()  # SVG of plots.MARKS, from -1 to 1
 FAR = 1e6  # units of the plane; beyond, nothing can be drawn or learnt any more
 
 
@@ -106,7 +106,7 @@ class Plane:
         self.sizes.append(self._sizes())
 
     def _sizes(self) -> tuple[float, float, float]:
-        """Mean length of the points, mean distance to their own centre, mean radius of the balls (`SIZES`)."""
+        """Mean length of the points, mean distance to their own centre, mean radius of the balls (`MEASURES`)."""
         _, radius, distance = self.balls()
         return float(self.points.detach().norm(dim=1).mean()), float(distance.mean()), float(radius.mean())
 
@@ -164,7 +164,7 @@ def points_chart(plane: Plane, weights: dict[str, float], triplet: str, side: in
         colour, line = plots.PALETTE[person], " ".join(map(at, way))
         parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" opacity="0.45"/>')
         parts.append(f'<path d="M{at(point)}L{at(point + arrow)}" stroke="currentColor" stroke-width="1.5"/>')
-        parts.append(f'<path d="{MARKS[person]}" fill="{colour}" transform="translate({at(point)}) scale(5)"/>')
+        parts.append(f'<path d="{MARK_SHAPES[person]}" fill="{colour}" transform="translate({at(point)}) scale(5)"/>')
     return view.svg(parts, side, side, f' class="reidkit-points" aria-label="points of {len(centres)} people"')
 
 
@@ -270,7 +270,9 @@ class Playground(App):
         if len(table) < 5:
             return ""
         scale = max(float(table.max()), 1e-12)
-        lines = {name: (values / scale, colour) for values, (name, colour) in zip(table.T, SIZES.items(), strict=True)}
+        lines = {
+            name: (values / scale, colour) for values, (name, colour) in zip(table.T, MEASURES.items(), strict=True)
+        }
         return view.chart({}, np.arange(len(table)), {}, lines=lines, xlabel=f"step; the top is {scale:.2f}", width=300)
 
     def figure(self) -> Figure:
@@ -282,7 +284,7 @@ class Playground(App):
         plots.plane(plane.path[-1].numpy(), plane.label.numpy(), centres.numpy(), radius.numpy(), left)
         weights = [f"{SIGN[name] * weight:+g} {name}" for name, weight in self.given[0].items() if weight]
         left.set_title(f"step {len(plane.path) - 1}: {' '.join(weights) or 'nothing pulls'}")
-        for values, (name, colour) in zip(np.array(plane.sizes).T, SIZES.items(), strict=True):
+        for values, (name, colour) in zip(np.array(plane.sizes).T, MEASURES.items(), strict=True):
             right.plot(values, color=colour, label=name)
         right.set(xlabel="step", ylabel="mean", ylim=(0, None))
         right.legend()

@@ -19,7 +19,7 @@ from ..plots import BLACK, GREEN, ORANGE, VERMILION
 
 DASHES = ("", "4 3", "1 3")
 STROKE = 'stroke="currentColor" stroke-width="2" stroke-dasharray="{}"'  # of a mark, with one of DASHES
-WIDTH, HEIGHT = 64, 128  # pixels of a thumbnail
+THUMB_WIDTH, THUMB_HEIGHT = 64, 128  # pixels of a thumbnail
 KEPT = 4096  # thumbnails in memory at most, some 4 kB each
 
 SIGNS = {True: "✓ ", False: "✗ ", None: ""}  # whether an image fits what was asked; None: nobody knows
@@ -27,22 +27,22 @@ FRAMES = {True: "reidkit-hit", False: "reidkit-miss", None: "reidkit-plain"}  # 
 
 PICK = Path(__file__).with_name("pick.js").read_text().strip()
 STYLE = f"""<style>
-.reidkit {{ --reidkit-width: {WIDTH}px; --reidkit-height: {HEIGHT}px; --reidkit-query: {BLACK}; --reidkit-hit: {GREEN};
---reidkit-miss: {VERMILION}; --reidkit-note: {ORANGE}; }}
+.reidkit {{ --reidkit-width: {THUMB_WIDTH}px; --reidkit-height: {THUMB_HEIGHT}px; --reidkit-query: {BLACK};
+--reidkit-hit: {GREEN}; --reidkit-miss: {VERMILION}; --reidkit-note: {ORANGE}; }}
 {Path(__file__).with_name("style.css").read_text()}</style>"""
 
 
 def picture_or_cross(path: str) -> np.ndarray:
-    """An image file as (HEIGHT, WIDTH, 3) uint8; grey with a cross where it cannot be read."""
+    """An image file as (THUMB_HEIGHT, THUMB_WIDTH, 3) uint8; grey with a cross where it cannot be read."""
     try:
         with Image.open(path) as image:
-            image.draft("RGB", (2 * WIDTH, 2 * HEIGHT))  # a large JPEG need not be decoded in full
-            return np.asarray(image.convert("RGB").resize((WIDTH, HEIGHT)))
+            image.draft("RGB", (2 * THUMB_WIDTH, 2 * THUMB_HEIGHT))  # a large JPEG need not be decoded in full
+            return np.asarray(image.convert("RGB").resize((THUMB_WIDTH, THUMB_HEIGHT)))
     except Exception:  # Pillow raises many kinds for broken files; one bad image must not stop the others
-        blank = Image.new("RGB", (WIDTH, HEIGHT), "#bbbbbb")
+        blank = Image.new("RGB", (THUMB_WIDTH, THUMB_HEIGHT), "#bbbbbb")
         draw = ImageDraw.Draw(blank)
-        draw.line((0, 0, WIDTH, HEIGHT), "#777777", 2)
-        draw.line((0, HEIGHT, WIDTH, 0), "#777777", 2)
+        draw.line((0, 0, THUMB_WIDTH, THUMB_HEIGHT), "#777777", 2)
+        draw.line((0, THUMB_HEIGHT, THUMB_WIDTH, 0), "#777777", 2)
         return np.asarray(blank)
 
 
