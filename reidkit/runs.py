@@ -183,9 +183,7 @@ def portable(recipe: Recipe) -> Recipe:
 def fingerprint(recipe: Recipe, train: ImageSet, validation: ImageSet | None = None) -> str:
     """Eight letters that change with the recipe or the images: their names, sizes, people and attributes."""
     rows = [portable(recipe).to_json()]
-    for images in (train, validation):
-        if images is None:
-            continue
+    for images in [given for given in (train, validation) if given is not None]:
         table = images.table
         for name, pid, camid in zip(table["path"], table["pid"], table["camid"], strict=True):
             path = Path(name)

@@ -191,12 +191,10 @@ def new_optimizer(recipe: Recipe, network: System) -> torch.optim.Optimizer:
             scale = recipe.backbone_lr if inside else rates.get(name, 1.0)
             scales.setdefault((inside, scale), []).append(parameter)
     groups = [{"params": scales[key], "scale": key[1]} for key in sorted(scales)]
+    given: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
     if recipe.optimizer == "sgd":
-        momentum = recipe.momentum
-        return torch.optim.SGD(
-            groups, lr=recipe.lr, momentum=momentum, weight_decay=recipe.weight_decay, nesterov=momentum > 0
-        )
-    return torch.optim.Adam(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+        return torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=recipe.momentum > 0, **given)
+    return torch.optim.Adam(groups, fused=True, **given)
 
 
 def rate(recipe: Recipe, progress: float) -> float:
