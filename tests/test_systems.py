@@ -159,7 +159,7 @@ def test_another_loss_trains_again_and_keeps_the_old_run(tmp_path: Path, monkeyp
 
 
 def test_other_code_does_not_resume_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own, real = replace(OWN, epochs=2), files.write
+    own, real = replace(OWN, epochs=2), files.write_whole
 
     def stop(path: Path, how: Any) -> None:
         real(path, how)

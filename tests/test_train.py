@@ -471,7 +471,7 @@ def test_a_resumed_run_with_validation_ends_with_the_very_bits(
 
 @pytest.mark.usefixtures("tiny")
 def test_resuming_draws_the_same_validation_losses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own, real = replace(DRESSED, epochs=4), files.write
+    own, real = replace(DRESSED, epochs=4), files.write_whole
     plain = load_or_fit(own, TRAINING, HELD_OUT, folder=tmp_path / "plain", progress=False, say=lambda _: None)
 
     def stop(path: Path, how: Callable[[Path], Any]) -> None:
