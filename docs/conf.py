@@ -32,7 +32,7 @@ extensions = [
     "sphinx.ext.napoleon",  # "Args:", "Returns:" and "Raises:" as Google writes them
 ]
 highlight_language = "none"  # of blocks that do not say theirs: the formulas of docstrings
-default_role = "py:obj"  # `rank` in a docstring is a link if there is such a thing, and code if not
+default_role = "py:obj"  # `evaluate` in a docstring is a link if there is such a thing, and code if not
 exclude_patterns = ["cards.md"]  # part of index.md
 
 # lessons: their outputs are kept as they are
@@ -111,7 +111,7 @@ def functions(app: Any, page: str, source: list[str]) -> None:
 
 
 def full_name(thing: Any) -> str:
-    """Where a function or class is defined: reidkit.metrics.evaluate for reidkit.evaluate."""
+    """Where a function or class is defined: reidkit.ranking.evaluate for reidkit.evaluate."""
     return f"{thing.__module__}.{thing.__qualname__}"
 
 

@@ -7,16 +7,18 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
-from .attributes import Attributes
-from .errors import InputError
+from .errors import choose
 from .images import CARDS, JUNK, RULES, check_schema, is_person
+
+if TYPE_CHECKING:
+    from .attributes import Attributes  # which needs scipy; a check of images does not
 
 SMALLEST = 8  # pixels; a side shorter than this shows nobody
 
@@ -80,8 +82,7 @@ def matches(images: pd.DataFrame, rule: str | None = None) -> pd.DataFrame:
         One row a query, indexed like its row in `images`: pid, camid, same_pid, removed, valid, all int64.
     """
     rule = rule or images.attrs.get("rule", "market1501")
-    if rule not in RULES:
-        raise InputError(f"there is no rule {rule!r}; the rules are {', '.join(RULES)}")
+    choose(rule, RULES, "rule")
     query = images[images["split"] == "query"]
     gallery = images[(images["split"] == "gallery") & (images["pid"] != JUNK)]
     keys = {"market1501": ["pid", "camid"], "same_image": ["pid", "path"]}.get(rule)

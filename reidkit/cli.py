@@ -82,7 +82,7 @@ def data_list(as_json: Json = False) -> None:
     """Every data set known: its card, where it comes from, whether it is here."""
     from .course import here
 
-    columns = ("name", "title", "people", "cameras", "licence", "source", "layout")
+    columns = ("name", "title", "people", "cameras", "image_size", "licence", "source", "citation", "layout")
     rows = [
         {column: getattr(card, column) for column in columns}
         | {"here": here(card.name), "folder": str(default_root(card.name))}
@@ -95,7 +95,7 @@ def data_list(as_json: Json = False) -> None:
         sizes = ", ".join(f"{row[key]} {key}" for key in ("people", "cameras") if row[key] is not None)
         out.print(f"[bold]{row['name']}[/] {'(here)' if row['here'] else '(not here)'}")
         out.print(f"    {row['title']}{': ' if sizes else ''}{sizes}", markup=False)
-        for key in ("source", "licence", "layout", "folder"):
+        for key in ("source", "citation", "licence", "layout", "folder"):
             out.print(f"    {key}: {row[key]}", markup=False)
 
 
@@ -198,7 +198,9 @@ def data_stats(
 
 @app.command()
 def train(
-    system: Annotated[str, typer.Argument(help="A system: two_stage, inherent_code, baseline or histogram.")],
+    system: Annotated[
+        str, typer.Argument(help="baseline, histogram, two_stage, inherent_code, sharenet, part_multitask or aanet.")
+    ],
     dataset: Annotated[str, typer.Option(help="A name of `reidkit data list`.")] = "synthetic",
     root: Root = None,
     profile: Profile = "quick",
@@ -273,7 +275,6 @@ def evaluate(
 ) -> None:
     """Score a finished run: mAP, CMC, mINP, and how many queries had no match."""
     from .distances import METRICS
-    from .errors import choose
     from .features import images_of
     from .metrics import AP_FORMS
     from .runs import load_run
@@ -310,10 +311,9 @@ def search(
         raise typer.BadParameter('give a picture, or --attributes such as "gender=female".')
     source, picture = load_run(run), str(absolute(image)) if image else None
     wanted = dict(setting(part, "--attributes") for part in attributes.split(",")) if attributes else {}
-    scale = honest(source, root) if wanted and not image else None
-    table = find(source, image, wanted, folder=gallery, root=root, rerank=rerank, scale=scale, progress=watched()).head(
-        top
-    )
+    scale = partial(honest, source, root)
+    table = find(source, image, wanted, folder=gallery, root=root, rerank=rerank, scale=scale, progress=watched())
+    table = table.head(top)
     value = "distance" if image else "probability"
     table = table.assign(place=range(1, len(table) + 1), **{value: table[value].astype(float).round(4)})
     rows = table[["place", value, "pid", "camid", "path"]].to_dict("records")

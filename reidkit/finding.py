@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ def find(
     folder: Path | None = None,
     root: Path | None = None,
     rerank: bool = False,
-    scale: np.ndarray | None = None,
+    scale: Callable[[], np.ndarray | None] | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
     """Sort a gallery by likeness to a picture, or by how probably it shows what is described; with both, keep who fits.
@@ -42,7 +42,7 @@ def find(
         folder: search in these pictures instead of the run's own gallery.
         root: where the run's data set is now, if it moved.
         rerank: by common neighbours of the picture.
-        scale: of the answers' certainty, see `filters.described_as`.
+        scale: gives the answers' certainty, see `filters.described_as`; called once all else is checked.
         progress: show bars on stderr.
     Returns:
         Rows of the gallery's table, the best first, with a column distance, or probability where there is no picture.
@@ -51,7 +51,7 @@ def find(
     """
     plan, wanted = run.recipe, wanted or {}
     if image is None and rerank:
-        raise InputError("--rerank compares neighbours of a picture: give a picture too.")
+        raise InputError("re-ranking compares neighbours of a picture: give a picture too.")
     if wanted and not run.network.tasks:
         raise InputError(
             f"{run.folder} answers no attributes: give a run of a system that learns them, such as two_stage."
@@ -60,7 +60,7 @@ def find(
     gallery = features_in(run, folder, progress=progress) if folder else None
     if image is None:
         table = gallery.table if gallery else images_of(run, root).query("split == 'gallery' and pid != -1")
-        probability = described_as(answers_of(run, table, keep=True, progress=progress), wanted, scale)
+        probability = described_as(answers_of(run, table, keep=True, progress=progress), wanted, scale and scale())
         order = np.argsort(-probability, kind="stable")
         return table.iloc[order].assign(probability=probability[order])
     picture = pd.DataFrame({"path": [str(absolute(image))], "pid": [0], "camid": [-1], "split": ["query"]})

@@ -21,7 +21,7 @@ def by_group(scores: Scores, pids: Any, groups: Any, *, resamples: int = 1000, s
     (percentile bootstrap). The gallery is not drawn. With few people the interval is wide, and even so too narrow.
 
     Args:
-        scores: what the queries scored, from `evaluate` or `score`.
+        scores: what the queries scored, from `evaluate` or `Comparison.score`.
         pids: (Q,) integers, the person of each query.
         groups: (Q,) the name of each query's group; None or NaN belongs to none. Of a pandas categorical every category
             has a row, in its order.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -173,14 +174,14 @@ def class_scores(labels: np.ndarray, answers: np.ndarray, tasks: Sequence[Task])
         Columns task, class, count (labels), answered (answers), recall, precision, f1 in percent; recall is NaN for a
         class that does not occur, precision for one that is never answered.
     """
-    parts = []
+    rows: list[tuple[Any, ...]] = []
     for task, label, answer in zip(tasks, labels.T, answers.T, strict=True):
-        counts = np.zeros((len(task.classes), len(task.classes)), np.int64)  # true class, answered class
-        np.add.at(counts, (label[label >= 0], answer[label >= 0]), 1)
-        count, answered, right = counts.sum(1), counts.sum(0), 100 * counts.diagonal()
-        part = pd.DataFrame({"task": task.name, "class": task.classes, "count": count, "answered": answered})
+        known, n = label >= 0, len(task.classes)
+        count, answered, right = (
+            np.bincount(values[which & (values >= 0)], minlength=n)
+            for values, which in ((label, known), (answer, known), (label, answer == label))
+        )
         with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
-            parts.append(
-                part.assign(recall=right / count, precision=right / answered, f1=2 * right / (count + answered))
-            )
-    return pd.concat(parts, ignore_index=True)
+            shares = (100 * right / count, 100 * right / answered, 200 * right / (count + answered))
+        rows += zip([task.name] * n, task.classes, count, answered, *shares, strict=True)
+    return pd.DataFrame(rows, columns=["task", "class", "count", "answered", "recall", "precision", "f1"])

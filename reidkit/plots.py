@@ -179,7 +179,7 @@ def imbalance(table: pd.DataFrame, *, columns: int = 3, counts: str = "people") 
     """Share of every class of every task, one small panel a task (paper 001, Figure 4).
 
     Args:
-        table: `attributes.imbalance`: task, class, count, share in percent.
+        table: `statistics.imbalance`: task, class, count, share in percent.
         columns: panels side by side.
         counts: what is counted, for the axis label.
     """
@@ -230,7 +230,7 @@ def images_per_camera(images: pd.DataFrame, axes: Axes | None = None) -> Axes:
 
 
 def cooccurrence(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
-    """Heat map of P(column | row) in percent, `attributes.cooccurrence`."""
+    """Heat map of P(column | row) in percent, `statistics.cooccurrence`."""
     side = max(7.2, 0.19 * len(table))  # PETA has some hundred columns
     axes = own_axes(axes, side + 0.8, side)
     axes.set_facecolor("0.85")  # grey where nobody has the row's attribute
@@ -552,7 +552,7 @@ def plane(
 
 
 def views(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
-    """Heat map of `metrics.view_scores`; orientation 0 faces the camera, each further one is 45 degrees on."""
+    """Heat map of `groups.view_scores`; orientation 0 faces the camera, each further one is 45 degrees on."""
     axes = own_axes(axes, 4.8, 3.9)
     degrees = table.set_axis(45 * table.index).set_axis(45 * table.columns, axis="columns")
     sns.heatmap(degrees, ax=axes, cmap="cividis", annot=True, fmt=".0f", cbar_kws={"label": "mAP, %"})

@@ -250,9 +250,9 @@ class Comparison:
         return scores_of(self.places(), len(self.labels.gallery_pids), self.metric, self.rule, ap, max_rank)
 
     def rerank(
-        self, k1: int = 20, k2: int = 6, lambda_value: float = 0.3, *, progress: bool | None = None
+        self, k1: int = 20, k2: int = 6, lambda_value: float = 0.3, *, progress: bool | None = False
     ) -> Comparison:
-        """The comparison by re-ranked distances; arguments as for `rerank.rerank`, the defaults are its paper's."""
+        """The comparison by re-ranked distances; arguments as for `reidkit.rerank`, the defaults are its paper's."""
         if self.query is None:
             raise InputError("these are distances, and re-ranking compares descriptors: re-rank before, not after.")
         distance = rerank(self.query, self.gallery, k1, k2, lambda_value, self.metric, progress=progress)

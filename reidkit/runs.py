@@ -18,17 +18,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from .attributes import Task
-from .data import (
-    ImageSet,
-    Targets,
-)
+from .data import ImageSet, Targets
 from .devices import fabric_for
 from .errors import InputError
 from .files import write_whole
 from .recipes import Recipe, system_of
 from .source import environment, source_hash
 from .systems import SYSTEMS, System
-from .train import distort, fit, new_network
+from .train import augmented, fit, new_network
 
 EVERY = 5.0  # seconds between checkpoints; saving more often dominates short runs
 
@@ -204,7 +201,7 @@ def code_of(recipe: Recipe, system: type[System] | None = None) -> list[str]:
 
     See `source.source_hash`. The second is left out where the training starts from no run, or that run noted none.
     """
-    own = source_hash(system_of(system or recipe.system), distort, known=(System,))
+    own = source_hash(system_of(system or recipe.system), augmented, known=(System,))
     return [own, *noted(Path(recipe.pretrained).expanduser()).get("code", [])]
 
 

@@ -61,7 +61,7 @@ def train_epoch(
             group["lr"] = recipe.lr * rate(recipe, (epoch + step / len(batches)) / recipe.epochs) * group["scale"]
         batch: Batch = fabric.to_device(images.batch(index))
         batch = network.invent(batch, images.tasks, network.options, generator)
-        batch = distort(batch, recipe, generator)
+        batch = augmented(batch, recipe, generator)
         with fabric.autocast():
             network.before_step(images)
         output = model(batch["image"])
@@ -236,8 +236,8 @@ def colour_groups(recipe: Recipe, images: ImageSet) -> np.ndarray | None:
     return KMeans(k, n_init=1, random_state=recipe.seed).fit_predict(colours.numpy())
 
 
-def distort(batch: Batch, recipe: Recipe, generator: torch.Generator) -> Batch:
-    """A batch as the recipe distorts it: images uint8 in and standardised floats out, part maps moved along."""
+def augmented(batch: Batch, recipe: Recipe, generator: torch.Generator) -> Batch:
+    """A batch as the recipe augments it: images uint8 in and standardised floats out, part maps moved along."""
     layers = layered(batch)
     if recipe.rotate:
         layers = rotate(layers, recipe.rotate, generator)
@@ -302,6 +302,8 @@ class Sums:
     def add(self, losses: dict[str, Tensor], watched: dict[str, Tensor], weight: float = 1.0) -> None:
         """The losses of a batch; `weight` is its share of the mean, such as its images where batches differ."""
         self.names = list(losses)
+        if both := losses.keys() & watched.keys():
+            raise InputError(f"{', '.join(both)} is a loss and is watched too: watch it under another name.")
         for name, value in (losses | watched).items():  # not every batch has all that is watched
             self.values.setdefault(name, []).append(value.detach())
             self.weights.setdefault(name, []).append(weight)

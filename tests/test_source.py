@@ -104,7 +104,7 @@ def test_what_is_not_learnt_by_does_not(old: str, new: str, hashed: Callable[...
 
 def test_losses_and_augmentation_of_the_package_count(monkeypatch: pytest.MonkeyPatch) -> None:
     def hashes() -> dict[str, str]:
-        return {name: source_hash(own, train.distort, known=(System,)) for name, own in SYSTEMS.items()}
+        return {name: source_hash(own, train.augmented, known=(System,)) for name, own in SYSTEMS.items()}
 
     def other(scores: object) -> object:
         return scores

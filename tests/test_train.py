@@ -260,7 +260,7 @@ def test_the_backbone_may_learn_at_a_share_of_the_rate() -> None:
 @pytest.mark.parametrize("changes", [{"rotate": 10.0, "erase": 1.0}, {"flip": False, "pad": 0}], ids=str)
 def test_augment_is_deterministic_and_can_be_none(changes: dict[str, Any]) -> None:
     batch, own = coloured_people(2, 2).batch(np.arange(4)), replace(Recipe(), **changes)
-    one, two = (train.distort(batch, own, torch.Generator().manual_seed(1))["image"] for _ in range(2))
+    one, two = (train.augmented(batch, own, torch.Generator().manual_seed(1))["image"] for _ in range(2))
     assert torch.equal(one, two) and torch.isfinite(one).all()
     assert torch.equal(one, train.standardise(batch["image"])) == (not own.flip)
 
@@ -272,11 +272,11 @@ def test_part_maps_move_with_their_images() -> None:
     image = (parts == 7)[:, None].expand(-1, 3, -1, -1) * torch.tensor(
         255, dtype=torch.uint8
     )  # white where the part is
-    moved = train.distort({"image": image, "parts": parts}, own, torch.Generator().manual_seed(0))
+    moved = train.augmented({"image": image, "parts": parts}, own, torch.Generator().manual_seed(0))
     assert set(moved["parts"].unique().tolist()) == {0, 7}  # no numbers between them
     white = (unstandardise(moved["image"]) > 0.6).all(1)  # the erased places are as grey as the mean, 0.4 to 0.49
     assert ((moved["parts"] == 7) == white).float().mean() > 0.98 and white.any()
-    alone = train.distort({"image": image}, own, torch.Generator().manual_seed(0))
+    alone = train.augmented({"image": image}, own, torch.Generator().manual_seed(0))
     assert torch.equal(alone["image"], moved["image"]) and "parts" not in alone
 
 

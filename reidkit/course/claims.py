@@ -174,6 +174,6 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def verdicts(folder: Path | str) -> str:
+def in_words(folder: Path | str) -> str:
     """The summary of every claim over the measured tables of a folder, in Markdown."""
     return markdown(summary(assess(folder)))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..errors import InputError
 from ..features import Features
-from ..metrics import AP_FORMS, PLACES
+from ..metrics import AP_FORMS, PLACES, scores_of
 from ..ranking import Comparison
 from ..recipes import Recipe, recipe
 from ..runs import Run
@@ -18,7 +18,6 @@ from ..systems import SYSTEMS
 from .papers import ATTRIBUTE_TABLES, COMPARISON_TABLES, Printed, published
 
 RERANKED = "reranked_"  # how the columns of re-ranked scores begin
-
 PAIRED = ["fold", "seed", "profile", "settings"]  # what two measurements must share to be compared
 RANKING = ("rank1", "rank5", "rank10", "rank20", "mAP")
 METRICS_OF_COLUMNS = {name: name for name in RANKING} | {"accuracy": "accuracy/", "macro_f1": "f1/"}  # before a task
@@ -229,7 +228,8 @@ def measured_row(query: Features, gallery: Features, metric: str = "euclidean") 
     comparison = Comparison.of(query, gallery, metric)
     row: dict[str, float] = {}
     for start, measured in (("", comparison), (RERANKED, comparison.rerank(progress=False))):
-        one, other = (measured.score(ap) for ap in AP_FORMS)
+        places, n = measured.places(), len(measured.labels.gallery_pids)
+        one, other = (scores_of(places, n, measured.metric, measured.rule, ap, max(PLACES)) for ap in AP_FORMS)
         row |= {f"{start}mAP": one.mAP, f"{start}mAP_trapezoid": other.mAP}
         row |= {f"{start}rank{k}": one.at(k) for k in PLACES}
     return row

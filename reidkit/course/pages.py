@@ -60,7 +60,7 @@ def document(
     folder = lessons_in or course.home() / "course" / f"{dataset}-{profile}"
     executed = [path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb")) if ".failed" not in path.name]
     about = "[Lesson 10](notebooks/10_report.ipynb) says how a claim is taken apart and what a verdict means."
-    closing = f"# What the papers claim\n\n{about}\n\n{claims.verdicts(course.home() / 'figures')}"
+    closing = f"# What the papers claim\n\n{about}\n\n{claims.in_words(course.home() / 'figures')}"
     title, hide = f"reidkit on {dataset}, {profile}", str(course.home())
     return build_pages(executed, out or folder / "site", title=title, closing=closing, hide=hide, say=say)
 

@@ -104,7 +104,7 @@ def failure(notebook: Any, error: Exception) -> str:
 def depends_on(images: pd.DataFrame, profile: str) -> str:
     """Hash all that executed lessons depend on: code, kept tables, data, versions, whether there is a GPU."""
     home, package = course.home(), Path(course.__file__).parents[1]
-    sources = [path for ending in ("py", "csv", "toml") for path in sorted(package.rglob(f"*.{ending}"))]
+    sources = sorted(path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc")
     exercises = sorted((home / "notebooks" / "exercises").glob("*.py"))
     digest = hashlib.sha256()
     for path in (*sources, *exercises, *sorted((home / "figures").glob("*.csv"))):
@@ -188,5 +188,5 @@ def run(
         pages.document(profile, dataset, lessons_in=out, say=say)
     if not only:
         tables = course.home() / "figures"
-        say(f"what the papers claim, and what the tables of {tables} say to it:\n\n{claims.verdicts(tables)}")
+        say(f"what the papers claim, and what the tables of {tables} say to it:\n\n{claims.in_words(tables)}")
     return done

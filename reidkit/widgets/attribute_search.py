@@ -37,7 +37,7 @@ class AttributeSearch(App):
         Args:
             answers: of a network over the gallery; None with `lack`.
             attributes: what people really wear, for a mark on each image.
-            scale: `thresholds.temperatures`; None: the network's own probabilities.
+            scale: `calibration.temperatures`; None: the network's own probabilities.
             figures: folder of saved views.
             lack: the sentence that says why there are no answers.
         """
@@ -65,7 +65,7 @@ class AttributeSearch(App):
 
     @property
     def asked(self) -> dict[str, str]:
-        """What is asked for, as `thresholds.description` takes it."""
+        """What is asked for, as `filters.description` takes it."""
         return {name: each.value for name, each in self.wanted.items() if each.value != ANY}
 
     def refresh(self) -> None:

@@ -61,7 +61,7 @@ class ThresholdExplorer(App):
 
     @property
     def prices(self) -> tuple[float, float, float]:
-        """Of a false accept, of a false reject, and the share of genuine pairs, as `thresholds.cost` takes them."""
+        """Of a false accept, of a false reject, and the share of genuine pairs, as `verification.cost` takes them."""
         return self.accept.value, self.reject.value, self.prior.value
 
     def costs(self) -> np.ndarray:
@@ -132,7 +132,7 @@ def explore_threshold(run: RunOrFolder | Pairs, *, images: pd.DataFrame | None =
     """The threshold explorer of a finished run, on its query and gallery images, or of pairs of one's own.
 
     Args:
-        run: a Run, its folder, or `thresholds.pairs(...)`.
+        run: a Run, its folder, or `verification.pairs(...)`.
         images: as in `browse`.
     """
     if isinstance(run, Pairs):
