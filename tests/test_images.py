@@ -338,7 +338,7 @@ def test_matches_agree_with_the_definition(rule: str, seed: int) -> None:
 
 
 def test_matches_refuses_unknown_rules(tmp_path: Path) -> None:
-    with says("no rule 'market'"):
+    with says("rule 'market' is not known"):
         matches(read_images("market1501", fakes.market(tmp_path)), "market")
 
 
