@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -128,3 +129,34 @@ def test_notebooks_store_no_outputs_and_have_one_cell_of_knobs(path: Path) -> No
     assert len(knobs) == 1
     text = "".join(knobs[0]["source"])
     assert all(name in text for name in ("PROFILE", "DATASET", "REIDKIT_PROFILE", "REIDKIT_DATASET"))
+
+
+SCRIPTS = [
+    *NOTEBOOKS,
+    *sorted((TOP / "notebooks" / "exercises").glob("*.py")),
+    *sorted((TOP / "benchmarks").glob("*.py")),
+]
+
+
+def code_of(path: Path) -> str:
+    """The code of a script or a notebook."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        return text
+    return "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code")
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_what_a_lesson_names_of_the_library_is_there(path: Path) -> None:
+    """Its imports from reidkit, and every `module.name` of the modules that it imports."""
+    tree, room = ast.parse(code_of(path)), {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom) and "reidkit" in ast.unparse(node):
+            exec(ast.unparse(node), room)
+    modules = {name: thing for name, thing in room.items() if isinstance(thing, ModuleType)}
+    named = {
+        (node.value.id, node.attr)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
+    assert [pair for pair in sorted(named) if pair[0] in modules and not hasattr(modules[pair[0]], pair[1])] == []
