@@ -13,10 +13,13 @@ from .errors import InputError
 
 
 def write_whole(path: Path, how: Callable[[Path], Any]) -> None:
-    """Write a file: `how` is given the temporary path."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    how(temporary)
-    temporary.replace(path)
+    """Write a file: `how` is given the temporary path, which is this process's own and gone if it fails."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        how(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

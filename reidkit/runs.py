@@ -98,6 +98,8 @@ def load_or_fit(
     begun = mark.read_text().split() if mark.exists() else []
     if partial.exists() and begun not in ([images], [images, *code]):
         shutil.rmtree(partial)  # begun with another recipe, other images or other code
+    for torn in partial.glob(".*"):  # what was being written when a training was killed
+        torn.unlink()
     state = torch.load(checkpoint, weights_only=True, map_location="cpu") if checkpoint.exists() else None
     start = f"resuming {home} after epoch {len(state['history'])} of {recipe.epochs}" if state else f"training {home}"
     say(start + (f"; the run there learnt by other code and will be kept as {aside.name}" if other else ""))

@@ -705,6 +705,34 @@ def test_write_is_whole_or_absent(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="disk full"):
         files.write_whole(tmp_path / "a", half)
     assert (tmp_path / "a").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_two_processes_write_one_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that ends last has its say; neither takes the other's half for its own."""
+    target = tmp_path / "a"
+
+    def meanwhile(path: Path) -> None:
+        path.write_text("fir")
+        with monkeypatch.context() as other:
+            other.setattr("os.getpid", lambda: 1)
+            files.write_whole(target, lambda path: path.write_text("second"))
+        assert target.read_text() == "second"
+        path.write_text("first")
+
+    files.write_whole(target, meanwhile)
+    assert target.read_text() == "first" and [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_a_kill_tore_is_not_in_the_finished_run(people: ImageSet, tmp_path: Path) -> None:
+    home = tmp_path / "run"
+    partial = home.with_name(".run.partial")
+    partial.mkdir()
+    words = [runs.fingerprint(SHORT, people), *runs.code_of(SHORT)]
+    (partial / "begun.txt").write_text(" ".join(words))
+    (partial / ".checkpoint.pt.7.tmp").write_bytes(b"half")
+    load_or_fit(SHORT, people, folder=home, progress=False, say=lambda _: None)
+    assert not list(home.glob(".*"))
 
 
 def test_a_killed_command_started_again_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
