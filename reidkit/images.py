@@ -328,10 +328,11 @@ def _towncentre(root: Path, card: Card, fold: int) -> Found:
 
 def _load_table(file: Path) -> pd.DataFrame:
     try:
-        return pd.read_parquet(file) if file.suffix.lower() in _PARQUET else pd.read_csv(file)
+        table = pd.read_parquet(file) if file.suffix.lower() in _PARQUET else pd.read_csv(file)
     except Exception as error:  # pandas and pyarrow raise a dozen kinds for a file that is not a table
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{file} cannot be read as a table ({reason}); save it again") from error
+    return table.reset_index(drop=True)  # Parquet may carry one in which a number stands twice
 
 
 def _integers(column: pd.Series, file: Path) -> pd.Series:

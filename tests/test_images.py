@@ -172,6 +172,16 @@ def test_bad_cells_of_a_table(columns: dict[str, list[object]], message: str, tm
         read_images("table", fakes.table(tmp_path / "mine.csv", **columns))
 
 
+def test_rows_of_a_table_stay_whatever_their_index(tmp_path: Path) -> None:
+    """Parquet keeps the index, and tables put together carry the same numbers twice."""
+    plain = pd.read_csv(fakes.table(tmp_path / "mine.csv")).assign(mine=range(6))
+    plain.set_axis([0, 1, 2] * 2).to_parquet(tmp_path / "mine.parquet")
+    plain.to_csv(tmp_path / "mine.csv", index=False)
+    csv, parquet = (read_images("table", tmp_path / f"mine.{ending}") for ending in ("csv", "parquet"))
+    pd.testing.assert_frame_equal(csv, parquet)
+    assert sorted(parquet["mine"]) == list(range(6))
+
+
 def test_bad_tables(tmp_path: Path) -> None:
     file = fakes.table(tmp_path / "mine.csv")
     with says("did you mean .*mine.csv"):
