@@ -26,6 +26,7 @@ from .files import write_whole
 from .images import INTEGERS, read_images
 from .recipes import Recipe
 from .runs import Run
+from .source import stamp
 from .systems import System
 
 
@@ -195,12 +196,3 @@ def answers_of(run: Run, table: pd.DataFrame, *, keep: bool = False, progress: b
         named = {task.name: p.contiguous() for task, p in zip(run.tasks, answers.probability, strict=True)}
         write_whole(path, lambda temporary: save_file(named, temporary))
     return answers
-
-
-def stamp(path: Path | str) -> str:
-    """A file's path, time of change and size: another one, and it is another picture. The path alone if it is gone."""
-    try:
-        about = Path(path).stat()
-    except OSError:  # who reads it will say so
-        return str(path)
-    return f"{path}|{about.st_mtime_ns}|{about.st_size}"

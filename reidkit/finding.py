@@ -12,10 +12,11 @@ import torch
 
 from .data import load
 from .errors import InputError
-from .features import Features, answers_of, describe, features_of, images_of, stamp
+from .features import Features, answers_of, describe, features_of, images_of
 from .images import absolute
 from .ranking import Comparison, Labels
 from .runs import Run
+from .source import stamp
 from .thresholds.filters import described_as, description, leave_out
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}

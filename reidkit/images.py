@@ -393,10 +393,8 @@ def check_schema(images: pd.DataFrame) -> None:
     for column in INTEGERS:
         if images[column].dtype != np.int64:
             raise InputError(f"column {column!r} has type {images[column].dtype}; expected int64: use astype")
-    if unknown := sorted(set(images["split"]) - set(SPLITS)):
-        guess = nearest(str(unknown[0]), SPLITS)
-        hint = f"did you mean {guess!r}? " if guess else ""
-        raise InputError(f"there is no split {unknown[0]!r}; {hint}use train, val, query or gallery")
+    for split in sorted(set(images["split"])):
+        choose(str(split), SPLITS, "split")
     if (images["pid"] < JUNK).any():
         raise InputError(f"pid {images['pid'].min()} is below -1; people are 0 or more, -1 is junk")
     twice = images.duplicated(["path", "split"])

@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .attributes import Task
+from .distances import METRICS
 from .errors import InputError, choose
 
 KINDS = ("cross_entropy", "weighted", "focal", "alpha_focal")
 MINING = ("hard", "hard4", "random4", "all")
 REDUCTIONS = ("mean", "sum")
-DISTANCES = ("euclidean", "sqeuclidean", "cosine")
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -239,11 +239,11 @@ def pairwise_distance(embedding: Tensor, *, distance: str = "euclidean") -> Tens
 
     Args:
         embedding: (B, D).
-        distance: one of `DISTANCES`.
+        distance: one of `distances.METRICS`.
     Returns:
         (B, B); cosine from 0 to 2, the others in units of the embedding or their square.
     """
-    choose(distance, DISTANCES, "distance")
+    choose(distance, METRICS, "distance")
     embedding = at_least_float32(embedding)
     if distance == "cosine":
         embedding = F.normalize(embedding)
@@ -325,7 +325,7 @@ def batch_triplets(
         label: (B,) int64.
         margin: in units of the distance.
         mining: one of `MINING`; "all" holds B^3 numbers a few times over, 8 MB each for B = 128.
-        distance: one of `DISTANCES`.
+        distance: one of `distances.METRICS`.
         reduction: over the triplets of an anchor, one of `REDUCTIONS`.
     Returns:
         (B,); 0 for an anchor that has no positive or no negative in the batch.

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any
 
+from .distances import METRICS
 from .errors import InputError, choose
 from .systems import SYSTEMS, System
 
@@ -16,7 +17,7 @@ CHOICES = {  # fields of a recipe that take a name
     "optimizer": ("adam", "sgd"),
     "schedule": ("cosine", "linear", "step", "exponential", "constant"),
     "precision": ("auto", "32-true", "bf16-mixed"),
-    "metric": ("euclidean", "sqeuclidean", "cosine"),
+    "metric": METRICS,
     "negatives": ("batch", "random", "cluster"),
 }
 POSITIVE = ("height", "width", "batch", "lr")

@@ -1,4 +1,4 @@
-"""Which code a run learnt by, and in which environment: a hash of functions and of all that they name, versions."""
+"""What a result rests on: a hash of functions and of all that they name, versions, the state of a file."""
 
 from __future__ import annotations
 
@@ -134,3 +134,12 @@ def git_state() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return "unknown"
+
+
+def stamp(path: Path | str) -> str:
+    """A file's path, time of change and size: another one, and it is another picture. The path alone if it is gone."""
+    try:
+        about = Path(path).stat()
+    except OSError:  # who reads it will say so
+        return str(path)
+    return f"{path}|{about.st_mtime_ns}|{about.st_size}"

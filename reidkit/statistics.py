@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .attributes import Attributes
-from .errors import InputError
+from .errors import InputError, choose
 
 
 def imbalance(
@@ -62,8 +62,7 @@ def cooccurrence(
         "lift": lambda: both * pairs / (row * row.T),
         "phi": lambda: (both * pairs - row * row.T) / np.sqrt(row * (pairs - row) * row.T * (pairs - row.T)),
     }
-    if measure not in measures:
-        raise InputError(f"there is no measure {measure!r}; the measures are {', '.join(measures)}")
+    choose(measure, measures, "measure")
     with np.errstate(divide="ignore", invalid="ignore"):
         return pd.DataFrame(measures[measure](), attributes.binary.columns, attributes.binary.columns)
 

@@ -18,8 +18,8 @@ from reidkit import synthetic
 TOP = Path(__file__).parents[1]
 PACKAGE = TOP / "reidkit"
 ORDER = [
-    "errors", "files", "images", "attributes", "checks", "statistics", "synthetic", "data", "augment", "samplers",
-    "backbones", "losses", "cam", "source", "systems", "recipes", "devices", "train", "runs", "features", "distances",
+    "errors", "files", "distances", "images", "attributes", "checks", "statistics", "synthetic", "data", "augment",
+    "samplers", "backbones", "losses", "cam", "source", "systems", "recipes", "devices", "train", "runs", "features",
     "metrics", "search", "ranking", "groups", "thresholds", "finding", "attention", "plots", "widgets", "course",
     "doctor", "cli",
 ]  # fmt: skip

@@ -248,7 +248,7 @@ def test_cooccurrence_by_hand() -> None:
     assert percent.loc["hat", "bag"] == 50.0 and percent.loc["bag", "hat"] == 100.0
     assert (np.diag(percent) == 100).all()
     assert cooccurrence(small(), measure="lift").loc["hat", "bag"] == pytest.approx(0.5 / (1 / 3))
-    with says("did you mean|the measures are"):
+    with says("did you mean|choose one of percent, lift, phi"):
         cooccurrence(small(), measure="cosine")
 
 

@@ -213,9 +213,9 @@ def test_statistics_count_people_and_nobody() -> None:
         {"pid": [1, 1, 2, 7, 7, 0, -1], "camid": [1, 2, 1, 1, 2, 3, 3], "split": ["train"] * 3 + ["gallery"] * 4}
     )
     images.attrs["dataset"] = "market1501"
-    train, gallery = figures.statistics(images).itertuples(index=False, name=None)
+    train, gallery = figures.split_counts(images).itertuples(index=False, name=None)
     assert train == ("train", 3, 2, 2, 1.5, 0) and gallery == ("gallery", 4, 1, 3, 2.0, 2)
-    empty = figures.statistics(images[images["pid"] < 1])
+    empty = figures.split_counts(images[images["pid"] < 1])
     assert empty["people"].tolist() == [0] and np.isnan(empty["images a person"][0])
 
 

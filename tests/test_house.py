@@ -130,3 +130,11 @@ def test_a_public_name_stands_in_one_module() -> None:
             for name in public_names(path):
                 homes.setdefault(name, []).append(module)
     assert {name: modules for name, modules in homes.items() if len(modules) > 1 and name not in ALLOWED} == {}
+
+
+def test_a_public_name_is_no_other_module() -> None:
+    """But for commands; and a module may be called as its one function, or stand in a package called so."""
+    parts = {path: path.relative_to(PACKAGE).with_suffix("").parts for path in FILES}
+    modules = {part for names in parts.values() for part in names} - {"__init__"}
+    both = {"/".join(parts[path]): public_names(path) & modules - set(parts[path]) for path in FILES}
+    assert {module: names for module, names in both.items() if names and module != "cli"} == {}

@@ -162,7 +162,7 @@ def test_table_of_ones_own(tmp_path: Path) -> None:
         ({"pid": [-2, 1, 2, 3, 3, 4]}, "pid -2 is below -1"),
         ({"camid": [1, 1, None, 1, 1, 1]}, "'camid' holds an empty cell in row 3"),
         ({"split": ["trian", "train", "train", "query", "gallery", "gallery"]}, "did you mean 'train'"),
-        ({"split": ["train", "train", "train", "query", "test", "gallery"]}, "no split 'test'"),
+        ({"split": ["train", "train", "train", "query", "test", "gallery"]}, "split 'test' is not known"),
         ({"path": ["a.png", "a.png", "b.png", "c.png", "d.png", "e.png"]}, "a.png stands twice in train"),
         ({"path": [None, "a.png", "b.png", "c.png", "d.png", "e.png"]}, "row 1 has no path"),
     ],

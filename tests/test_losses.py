@@ -20,9 +20,9 @@ from torchvision.ops import sigmoid_focal_loss
 
 from reidkit.attributes import MARKET, Task
 from reidkit.data import class_counts
+from reidkit.distances import METRICS
 from reidkit.errors import InputError
 from reidkit.losses import (
-    DISTANCES,
     KINDS,
     MINING,
     adjust,
@@ -372,7 +372,7 @@ def test_sigmoid_cross_entropy_equals_a_slow_loop_and_torch() -> None:
 
 # Triplets -----------------------------------------------------------------------------------------------
 
-WAYS = list(itertools.product([mining for mining in MINING if mining != "random4"], DISTANCES))
+WAYS = list(itertools.product([mining for mining in MINING if mining != "random4"], METRICS))
 
 
 def slow_distance(a: np.ndarray, b: np.ndarray, distance: str) -> float:

@@ -15,7 +15,7 @@ from scipy.spatial.distance import cdist
 from reidkit import distances, rerank
 from reidkit.distances import METRICS, pairwise
 from reidkit.errors import InputError
-from reidkit.search import nearest, reranking
+from reidkit.search import exact, reranking
 from reidkit.search.gallery import INDEXES, Gallery, approximate, recall, search
 from reidkit.search.reranking import rerank_cost
 
@@ -69,7 +69,7 @@ def test_search_for_all_or_more(rng: np.random.Generator) -> None:
 
 
 def test_the_same_image_a_hundred_times(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nearest, "MANY", 50)  # exact distances thin the candidates out on the way
+    monkeypatch.setattr(exact, "MANY", 50)  # exact distances thin the candidates out on the way
     gallery = np.repeat(rng.normal(size=(3, 8)), 100, 0).astype(np.float32)[rng.permutation(300)]
     query = gallery[:4] + np.float32(0.01)
     np.testing.assert_array_equal(
@@ -97,8 +97,8 @@ def test_what_does_not_change_a_search(metric: str, rng: np.random.Generator) ->
 def test_equal_descriptors_and_outliers_are_ranked_as_others_are(
     kind: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nearest, "FEW", 1)  # pairs are measured by whole columns where enough are asked for
-    monkeypatch.setattr(nearest, "PAIR_BYTES", 8 * 8 * 30)  # thirty columns at a time
+    monkeypatch.setattr(exact, "FEW", 1)  # pairs are measured by whole columns where enough are asked for
+    monkeypatch.setattr(exact, "PAIR_BYTES", 8 * 8 * 30)  # thirty columns at a time
     gallery = rng.normal(size=(200, 8)).astype(np.float32)
     if kind == "few people":
         gallery = gallery[rng.integers(0, 5, 200)]
@@ -190,7 +190,7 @@ def test_rerank_equals_the_dense_definition(seed: int, monkeypatch: pytest.Monke
     query, gallery = make(rng, int(rng.integers(1, 25)), int(rng.integers(1, 120)), int(rng.choice([2, 8, 32])))
     k1, k2, weight = int(rng.integers(1, 25)), int(rng.integers(1, 8)), float(rng.random())
     monkeypatch.setattr(reranking, "SIDE", int(rng.choice([7, 32, 2048])))
-    monkeypatch.setattr(nearest, "MANY", int(rng.choice([8, 2**21])))
+    monkeypatch.setattr(exact, "MANY", int(rng.choice([8, 2**21])))
     if seed % 2:
         monkeypatch.setattr(distances, "EXACT_WORK", 0)
     found = rerank(query, gallery, k1, k2, weight)

@@ -60,7 +60,7 @@ def prepare(
     """The table of images of a data set; the synthetic one is written first where it is absent.
 
     Raises:
-        InputError: unknown names, a folder that is not what it should be, what `require` finds.
+        InputError: unknown names, a folder that is not what it should be, what `require_trainable` finds.
     """
     from .. import synthetic
 

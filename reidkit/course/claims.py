@@ -66,7 +66,7 @@ def comparisons(claim: str) -> list[Claimed]:
     ]
 
 
-def measured(folder: Path | str) -> pd.DataFrame:
+def numbers_in(folder: Path | str) -> pd.DataFrame:
     """What the measured tables of a folder hold of the metrics that claims are about, a number a row.
 
     Attributes count over all tasks. A folder without tables gives no rows.
@@ -113,7 +113,7 @@ def assess(folder: Path | str, system: str | None = None) -> pd.DataFrame:
         system, claim, better, worse, metric, dataset, source (the table; both empty where nothing is measured), n
         (pairs), difference (mean of better - worse, percentage points), low, high (95 %), verdict.
     """
-    numbers = measured(folder)
+    numbers = numbers_in(folder)
     rows = []
     for name in SYSTEMS:
         for claim in SYSTEMS[name].CLAIMS if system in (None, name) else ():

@@ -109,7 +109,7 @@ def data_figures(images: pd.DataFrame, labels: Attributes | None, folder: Path) 
     name = images.attrs["dataset"]
     about = {"data set": name, "fold": images.attrs["fold"], "commit": git_state()}
     caption = f"{name}: images, people, cameras"
-    paths = [save_table(statistics(images), "statistics", folder, about, caption=caption)]
+    paths = [save_table(split_counts(images), "statistics", folder, about, caption=caption)]
     plots.use_style()
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.6))
     plots.images_per_person(images[images["split"] == "train"], left)
@@ -126,7 +126,7 @@ def data_figures(images: pd.DataFrame, labels: Attributes | None, folder: Path) 
     return paths
 
 
-def statistics(images: pd.DataFrame) -> pd.DataFrame:
+def split_counts(images: pd.DataFrame) -> pd.DataFrame:
     """Images, people, cameras and images a person of every split; distractors and junk are images of nobody."""
     rows = []
     for split, part in images.groupby("split", sort=False):

@@ -21,10 +21,9 @@ from tqdm.auto import tqdm
 
 from .. import course
 from ..errors import InputError
-from ..features import stamp
 from ..files import write_whole
 from ..images import card_of
-from ..source import environment
+from ..source import environment, stamp
 from . import claims, pages, warm_kernels
 
 CELL_SECONDS = {"smoke": 300, "quick": 1800, "paper": 7 * 86400}  # a cell that takes longer hangs

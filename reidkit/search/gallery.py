@@ -29,7 +29,7 @@ from ..distances import (
 )
 from ..errors import InputError, choose
 from ..files import new_folder
-from .nearest import Candidates, exactly, nearest_of, require_count
+from .exact import Candidates, exactly, nearest_of, require_count
 
 
 def search(

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from ..distances import blocks, features_pair, float32_products, for_metric, is_small, pieces
 from ..errors import InputError
-from .nearest import PAIR_BYTES, Candidates, Exact, between, error, exactly, nearest_of, require_count
+from .exact import PAIR_BYTES, Candidates, Exact, between, error, exactly, nearest_of, require_count
 
 SIDE = 2048  # descriptors on either side of a tile of products
 

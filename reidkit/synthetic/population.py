@@ -75,7 +75,7 @@ def _assign(people: pd.DataFrame, counts: pd.DataFrame, rng: np.random.Generator
     return classes.columns.to_frame(index=False).iloc[chosen].reset_index(drop=True)
 
 
-def attributes(n_ids: int, rng: np.random.Generator, split: Split = "train") -> pd.DataFrame:
+def annotations(n_ids: int, rng: np.random.Generator, split: Split = "train") -> pd.DataFrame:
     """The 27 fields of the Market-1501 annotation for `n_ids` people, in its 1/2 coding (age 1..4)."""
     people = pd.DataFrame({"split": [split] * n_ids})
     for _, counts in COUNTS[COUNTS["split"] == split].groupby("table", sort=False):
@@ -226,6 +226,6 @@ def population(n_ids: int, seed: int, split: Split = "train") -> pd.DataFrame:
     `split` chooses whose statistics are followed, those of the real training or of the real test identities.
     """
     half = ("train", "test").index(split)
-    table = attributes(n_ids, np.random.default_rng([seed, 101, half]), split)
+    table = annotations(n_ids, np.random.default_rng([seed, 101, half]), split)
     cues = [_cues(row, np.random.default_rng([seed, 102, half, i])) for i, row in enumerate(table.to_dict("records"))]
     return pd.concat([table, pd.DataFrame(cues)], axis=1)
