@@ -1,10 +1,10 @@
-"""Kernels for the lessons that have imported before they start: 1 second to a lesson's first line instead of 14.
+"""Kernels for the lessons that have imported before they start.
 
-Measured with three notebooks that only import, three times each, on two cores that others used too: 0.7 to 1.2 seconds
-each in a forked kernel (the first waits for the imports), 13 to 21 in one that starts plainly. Every lesson imports
-torch, torchvision, pandas, scikit-learn and seaborn, and a short lesson takes little longer than these imports. On
-Linux one process imports them once, and the kernel of every lesson is forked from it (the standard library's
-forkserver). That process computes nothing and touches no GPU, so a fork is safe. Elsewhere a kernel starts as always.
+A notebook that only imports what lessons import takes 2.3 to 2.8 seconds in a forked kernel (11.9 the first, which
+waits for the imports) and 12.0 to 13.1 in a plain one: `benchmarks/kernels.py`, two cores of an AMD EPYC with a
+training beside it. On Linux one process imports torch, torchvision, pandas, scikit-learn and seaborn once, and the
+kernel of every lesson is forked from it (the standard library's forkserver). That process computes nothing and touches
+no GPU, so a fork is safe. Elsewhere a kernel starts as always.
 """
 
 from __future__ import annotations
