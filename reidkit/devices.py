@@ -36,10 +36,10 @@ def precision_of(recipe: Recipe) -> Any:
 
 
 def one_column(recipe: Recipe) -> bool:
-    """Whether a ResNet's last map is one column wide, where bf16 convolutions on a CPU cannot be trusted.
+    """Whether a padded network's last map is one column wide, where bf16 convolutions on a CPU cannot be trusted.
 
-    With torch 2.15's oneDNN on AMX, 64 x 32 images and a last stride of 2 gave NaN in 47 of 80 trainings of one epoch,
-    at random for one seed; none of 60 with two columns or more, none of 12 in fp32.
+    With torch 2.15's oneDNN on AMX, a ResNet-18 on 64 x 32 images with a last stride of 2 gave NaN in 47 of 80
+    trainings of one epoch, at random for one seed; none of 60 with two columns or more, none of 12 in fp32.
     """
     return recipe.backbone != "alexnet" and recipe.width <= 16 * recipe.last_stride
 
