@@ -61,12 +61,15 @@ class Backbone(nn.Module):
 
 
 class Convolution(nn.Conv2d):
-    """A square convolution that a CPU computes as a matrix product in bf16 where its map is small.
+    """A square convolution that a CPU computes as a matrix product in bf16 where its map is small, unless in groups.
 
     On the maps of small images oneDNN's bf16 convolutions spend more time on rearranging weights than on multiplying
     them, most of all in the gradient of the weights. With the windows copied side by side and multiplied a step is
     shorter (`benchmarks/steps.py --profile quick`, with and without `--small 0`). The sums are the same, rounded
     elsewhere: the gradient of the input is a sum over the windows in bf16.
+
+    In groups, as MobileNetV2's depthwise ones, the product would be mostly zeros. But oneDNN's bf16 gradient of such a
+    convolution with a stride takes ten times as long as without one, so it is computed at every place and thinned.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -75,6 +78,8 @@ class Convolution(nn.Conv2d):
         pad = int(self.padding[0])
         height, width = ((n + 2 * pad - kernel) // stride + 1 for n in input.shape[2:])
         native = input.device.type != "cpu" or not torch.is_autocast_enabled("cpu")
+        if not native and self.groups > 1:
+            return F.conv2d(input, self.weight, self.bias, 1, pad, groups=self.groups)[:, :, ::stride, ::stride]
         if native or kernel == 1 or height * width > SMALL:
             return super().forward(input)
         padded = F.pad(input.permute(0, 2, 3, 1), (0, 0, pad, pad, pad, pad))
@@ -88,18 +93,17 @@ class Convolution(nn.Conv2d):
 def convolve_small_maps(network: nn.Module) -> None:
     """Put a `Convolution` in the place of every convolution of a network, with the very same parameters.
 
-    For bf16 on a CPU; everything else is computed as before, and the names in the state dict stay. A convolution in
-    groups, such as a depthwise one, is left as it is: its product would be mostly zeros.
+    For bf16 on a CPU; everything else is computed as before, and the names in the state dict stay.
 
     Args:
         network: whose convolutions are square, without holes.
     """
     for parent in list(network.modules()):
         for name, old in parent.named_children():
-            if isinstance(old, nn.Conv2d) and old.groups == 1:
+            if isinstance(old, nn.Conv2d):
                 size, stride, pad = old.kernel_size[0], old.stride[0], old.padding[0]
                 # on "meta" a layer has no numbers, so none is drawn from the seed
-                new = Convolution(old.in_channels, old.out_channels, size, stride, pad, device="meta")
+                new = Convolution(old.in_channels, old.out_channels, size, stride, pad, 1, old.groups, device="meta")
                 new.weight, new.bias = old.weight, old.bias
                 setattr(parent, name, new)
 

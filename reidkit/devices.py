@@ -30,9 +30,7 @@ def precision_of(recipe: Recipe) -> Any:
         return recipe.precision
     on_gpu = torch.cuda.is_available()
     fast = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_has_bf16()
-    if not on_gpu and one_column(recipe):
-        fast = False
-    return "bf16-mixed" if fast else "32-true"
+    return "bf16-mixed" if fast and (on_gpu or not one_column(recipe)) else "32-true"
 
 
 def one_column(recipe: Recipe) -> bool:

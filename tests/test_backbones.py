@@ -77,21 +77,22 @@ def test_the_map_is_torchvisions_up_to_its_pooling(name: str) -> None:
     assert torch.equal(own(IMAGES), seen[0])
 
 
+@pytest.mark.parametrize("groups", [1, 3])
 @pytest.mark.parametrize(
     ("size", "kernel", "stride", "pad", "bias"),
     [((6, 3), 3, 1, 1, False), ((6, 3), 3, 2, 1, False), ((5, 4), 3, 2, 1, True), ((6, 4), 5, 1, 2, True),
      ((8, 8), 7, 2, 3, False), ((1, 1), 3, 1, 1, True), ((4, 4), 2, 2, 0, True)],
 )  # fmt: skip
 def test_a_product_of_windows_is_a_convolution(
-    size: tuple[int, int], kernel: int, stride: int, pad: int, bias: bool
+    size: tuple[int, int], kernel: int, stride: int, pad: int, bias: bool, groups: int
 ) -> None:
     """Small integers are exact in bf16, and so are their sums in float32: no tolerance is needed."""
     draw = torch.Generator().manual_seed(0)
-    own = Convolution(3, 4, kernel, stride, pad, bias=bias)
+    own = Convolution(3, 6, kernel, stride, pad, groups=groups, bias=bias)
     for p in own.parameters():
         p.data = torch.randint(-1, 2, p.shape, generator=draw).float()
     images = torch.randint(-1, 2, (2, 3, *size), generator=draw).float()
-    expected = nn.functional.conv2d(images, own.weight, own.bias, stride, pad)
+    expected = nn.functional.conv2d(images, own.weight, own.bias, stride, pad, 1, groups)
     ours, theirs = images.clone().requires_grad_(), images.clone().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
         out = own(ours)
@@ -100,7 +101,7 @@ def test_a_product_of_windows_is_a_convolution(
     out.float().sum().backward()
     gradients = [p.grad for p in own.parameters()]
     own.zero_grad()
-    nn.functional.conv2d(theirs, own.weight, own.bias, stride, pad).sum().backward()
+    nn.functional.conv2d(theirs, own.weight, own.bias, stride, pad, 1, groups).sum().backward()
     assert torch.equal(ours.grad, theirs.grad)  # type: ignore[arg-type]
     for mine, p in zip(gradients, own.parameters(), strict=True):
         assert mine is not None and p.grad is not None and torch.equal(mine, p.grad)
@@ -140,14 +141,22 @@ def test_only_small_maps_in_bf16_are_products(monkeypatch: pytest.MonkeyPatch) -
     assert made == []
 
 
-def test_convolutions_in_groups_are_left_alone() -> None:
-    """A product of windows would be mostly zeros for them, and would sum over all groups."""
-    backbone = build("mobilenet_v2")
-    kinds = [(layer.groups > 1, type(layer)) for layer in backbone.modules() if isinstance(layer, nn.Conv2d)]
-    assert kinds.count((True, nn.Conv2d)) == 17 and kinds.count((False, Convolution)) == 35 and len(kinds) == 52
-    exact = backbone.eval()(IMAGES)
+def test_convolutions_in_groups_have_no_stride_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor are they products of windows, which would sum over all groups."""
+    backbone, seen = build("mobilenet_v2").eval(), []
+    convolve = nn.functional.conv2d
+
+    def noted(x: torch.Tensor, weight: torch.Tensor, *rest: object, **named: object) -> torch.Tensor:
+        stride, groups = rest[1], named.get("groups", rest[-1])
+        if groups != 1:
+            seen.append((groups, stride))
+        return convolve(x, weight, *rest, **named)
+
+    exact = backbone(IMAGES)
+    monkeypatch.setattr("reidkit.backbones.F.conv2d", noted)
     with torch.autocast("cpu", torch.bfloat16):
         rounded = backbone(IMAGES).float()
+    assert len(seen) == 17 and {stride for _, stride in seen} == {1}
     assert (rounded - exact).norm() < 0.05 * exact.norm()
 
 
