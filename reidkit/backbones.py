@@ -22,6 +22,7 @@ BACKBONES = ("alexnet", *RESNETS)
 # What torchvision publishes: the first weights, which the papers of 2017 to 2020 started from; and later ones, of
 # another training, which transfer otherwise
 PUBLISHED = {"torchvision": "IMAGENET1K_V1", "torchvision-v2": "IMAGENET1K_V2"}
+BUNDLED = Path(__file__).parent / "weights"  # a finished run of the system `start` for each backbone
 SMALL = 24  # places of a map, up to which a CPU multiplies bf16 windows sooner than it convolves them
 
 
@@ -104,7 +105,7 @@ def build(name: str = "resnet18", pretrained: str = "none", last_stride: int = 2
 
     Args:
         name: one of BACKBONES.
-        pretrained: "none" for random weights; "torchvision" for its first ImageNet weights, those that papers of 2017
+        pretrained: "none" for random weights; "synthetic" for the bundled start; "torchvision" for its first ImageNet weights, those that papers of 2017
             to 2020 started from, "torchvision-v2" for its second (downloaded once by torchvision, which checks their
             hash); or the path of a local .safetensors or .pth file of the same network; or the folder of a finished
             run, whose backbone is taken over.
@@ -117,7 +118,7 @@ def build(name: str = "resnet18", pretrained: str = "none", last_stride: int = 2
         raise InputError(f"last_stride is {last_stride}: a ResNet's last stage has stride 1 or 2.")
     network = getattr(models, name)(weights=None)
     convolve_small_maps(network)
-    folder = Path(pretrained).expanduser()
+    folder = BUNDLED / name if pretrained == "synthetic" else Path(pretrained).expanduser()
     of_run = pretrained not in ("none", *PUBLISHED) and folder.is_dir()
     if pretrained != "none" and not of_run:
         network.load_state_dict(weights(name, pretrained), strict=True)
