@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +26,7 @@ from reidkit.backbones import BUNDLED
 from reidkit.course.measured import measured_row
 from reidkit.data import load
 from reidkit.features import describe
+from reidkit.files import new_folder
 from reidkit.recipes import recipe
 from reidkit.runs import Run, load_or_fit, load_run
 
@@ -77,18 +77,17 @@ def main(
     kept = {name: (value.half() if value.is_floating_point() else value).cpu() for name, value in state.items()}
     about = json.loads((run.folder / "environment.json").read_text())
     about |= {"people": [], "root": "", "targets": {**about["targets"], "people": 0}}
-    out.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.contiguous() for name, value in kept.items()}, out / "model.safetensors")
-    (out / "recipe.json").write_text(run.recipe.to_json())
-    (out / "environment.json").write_text(json.dumps(about, indent=2))
-    run.history.to_csv(out / "history.csv", index=False)
-    tests = {}
-    for size in ("quick", "smoke"):
-        tests[size] = course.home() / "datasets" / f"synthetic-{size}"
-        synthetic.write(tests[size], size=size)
-    facts = card(replace(load_run(out), history=run.history), crowd, tests)
-    facts["sha256"] = hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest()
-    (out / "card.json").write_text(json.dumps(facts, indent=2) + "\n")
+    tests = {size: course.home() / "datasets" / f"synthetic-{size}" for size in ("quick", "smoke")}
+    for size, where in tests.items():
+        synthetic.write(where, size=size)
+    with new_folder(out, instead=True) as folder:
+        save_file({name: value.contiguous() for name, value in kept.items()}, folder / "model.safetensors")
+        (folder / "recipe.json").write_text(run.recipe.to_json())
+        (folder / "environment.json").write_text(json.dumps(about, indent=2))
+        run.history.to_csv(folder / "history.csv", index=False)
+        facts = card(load_run(folder), crowd, tests)
+        facts["sha256"] = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+        (folder / "card.json").write_text(json.dumps(facts, indent=2) + "\n")
     print(json.dumps(facts, indent=2))
 
 
