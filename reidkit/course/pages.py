@@ -150,9 +150,9 @@ def without_figure(notebook: Any) -> str:
     """
     for number, cell in enumerate(notebook["cells"], 1):
         if cell["metadata"].get("mystnb", {}).get("image", {}).get("alt"):
-            data = [output.get("data", {}) for output in cell["outputs"]]
-            widgets = [shown for shown in data if WIDGET in shown and not BAR.search(str(shown.get("text/plain")))]
-            if not widgets and not any("image/png" in shown for shown in data) and must_draw("".join(cell["source"])):
+            shown = [output["data"] for output in cell["outputs"] if "data" in output]
+            seen = [d for d in shown if "image/png" in d or (WIDGET in d and not BAR.search(str(d.get("text/plain"))))]
+            if not seen and must_draw("".join(cell["source"])):
                 return f"cell {number} draws a figure, and its outputs hold none"
     return ""
 
