@@ -302,6 +302,14 @@ def test_where_the_data_decide_a_figure_may_be_missing() -> None:
         assert figureless([], f"{head}\n    plots.save(axes)").startswith("cell 3 draws")
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_lesson_says_why_a_figure_is_missing(path: Path) -> None:
+    """Where the data decide, there is a sentence for those that do not allow the figure."""
+    cells = [cell for cell in nbformat.read(path, 4).cells if "plots.save(" in cell.source]
+    assert [cell.id for cell in cells if not pages.must_draw(cell.source) and "print(" not in cell.source] == []
+    assert sum(pages.must_draw(cell.source) for cell in cells) >= 0.8 * len(cells)
+
+
 def test_no_pages_without_the_figures(
     executed: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
