@@ -19,7 +19,7 @@ from torchvision import models
 from .errors import InputError, choose
 
 BACKBONES = ("alexnet", "mobilenet_v2", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
-BUNDLED = Path(__file__).parent / "weights"  # <backbone>_synthetic.safetensors, each with a card <...>.json beside it
+BUNDLED = Path(__file__).parent / "weights"  # a finished run of the system `start` for each backbone, and its card
 # What torchvision publishes: the first weights, which the papers of 2017 to 2020 started from; and later ones, of
 # another training, which transfer otherwise
 PUBLISHED = {"torchvision": "IMAGENET1K_V1", "torchvision-v2": "IMAGENET1K_V2"}
@@ -115,7 +115,7 @@ def build(name: str = "resnet18", pretrained: str = "none", last_stride: int = 2
         name: one of BACKBONES.
         pretrained: what its weights are.
             "none": drawn at random.
-            "synthetic": bundled with reidkit, learnt from people that do not exist; see their card in `weights/`.
+            "synthetic": those of the bundled start, learnt from people that do not exist; see the card beside them.
             "imagenet": of mobilenet_v2 alone, as an installed package carries them; no network is needed.
             "torchvision": its first ImageNet weights, those that papers of 2017 to 2020 started from, and
             "torchvision-v2": its second; downloaded once by torchvision, which checks their hash.
@@ -188,25 +188,25 @@ def open_last_stage(layer4: nn.Module) -> None:
 # Weights ------------------------------------------------------------------------------------------------
 
 
-def take_over(backbone: Backbone, source: Path) -> None:
-    """Give a backbone the weights of a finished run's, from its folder or file; InputError where it has none such."""
+def take_over(backbone: Backbone, run: Path) -> None:
+    """Give a backbone the weights of a finished run's; InputError where that run has no such backbone."""
     try:
-        state = load_file(source / "model.safetensors" if source.is_dir() else source).items()
+        state = load_file(run / "model.safetensors").items()
         backbone.load_state_dict({k.removeprefix("backbone."): v for k, v in state if k.startswith("backbone.")})
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"{source} holds no run with a {backbone.name} to take over ({reason}): give the folder of a finished run."
+            f"{run} holds no run with a {backbone.name} to take over ({reason}): give the folder of a finished run."
         ) from None
 
 
 def bundled(name: str) -> Path:
-    """The file of weights that reidkit brings along for a backbone; InputError with the names it has some for."""
-    there = {file.stem.removesuffix("_synthetic"): file for file in BUNDLED.glob("*_synthetic.safetensors")}
+    """The run that reidkit brings along as a start for a backbone; InputError with the names it has one for."""
+    there = sorted(file.parent.name for file in BUNDLED.glob("*/model.safetensors"))
     if name not in there:
-        names = ", ".join(sorted(there)) or "no backbone"
+        names = ", ".join(there) or "no backbone"
         raise InputError(f"of {name} no synthetic weights are bundled, of {names} there are: give another pretrained.")
-    return there[name]
+    return BUNDLED / name
 
 
 def carried(name: str) -> Path:

@@ -202,10 +202,11 @@ def code_of(recipe: Recipe, system: type[System] | None = None) -> list[str]:
     """Which code a training learns by: its system, losses and augmentation; then what it starts from.
 
     See `source.source_hash`. What it starts from is the code of a run, or the content of a file of weights, such as
-    those that come with reidkit; left out where there is neither, or that run noted none.
+    that of the bundled start; left out where there is neither, or that run noted none.
     """
     own = source_hash(system_of(system or recipe.system), augmented, known=(System,))
-    start = bundled(recipe.backbone) if recipe.pretrained == "synthetic" else Path(recipe.pretrained).expanduser()
+    comes_along = recipe.pretrained == "synthetic"
+    start = bundled(recipe.backbone) / "model.safetensors" if comes_along else Path(recipe.pretrained).expanduser()
     if start.is_file():
         return [own, hashlib.sha256(start.read_bytes()).hexdigest()[:8]]
     return [own, *noted(start).get("code", [])]

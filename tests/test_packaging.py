@@ -66,7 +66,7 @@ def test_weights_go_into_the_wheel(tmp_path: Path) -> None:
     assert wheel == {"packages": ["reidkit"]}
     (tmp_path / ".gitignore").write_text((TOP / ".gitignore").read_text())
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)  # without what one checkout ignores beside it
-    files = [f"reidkit/weights/resnet18_synthetic{ending}" for ending in (".safetensors", ".json")]
+    files = [f"reidkit/weights/resnet18/{name}" for name in ("model.safetensors", "card.json", "history.csv")]
     assert subprocess.run(["git", "-C", str(tmp_path), "check-ignore", *files], check=False).returncode == 1
 
 

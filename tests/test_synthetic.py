@@ -18,8 +18,9 @@ from PIL import Image
 
 from reidkit import synthetic
 from reidkit.errors import InputError
-from reidkit.synthetic.captures import FOLDERS
+from reidkit.synthetic.captures import CROWD_POWER, FOLDERS
 from reidkit.synthetic.population import DOWN_COLOURS, FIELDS, UP_COLOURS
+from reidkit.synthetic.scene import DRAWN, camera, place
 from reidkit.synthetic.write import part_path
 
 # Percent of the identities of Market-1501 with each attribute (value 2; ages apart), training and test half.
@@ -116,6 +117,36 @@ def test_plan_has_the_counts_it_promises(name: str) -> None:
     if name == "full":
         assert (size.train_ids, size.test_ids) == (751, 750)
         assert (size.train, size.query, size.gallery) == (12936, 3368, 19732)
+
+
+def test_a_crowd_shares_nobody_and_no_place_with_the_benchmarks() -> None:
+    size = synthetic.Size(40, 6, 130, 12, 24, 0, 0, crowd=True)
+    people, captures = synthetic.plan(size, 0)
+    assert captures["camera"].between(6, 5 + DRAWN).all() and captures["camera"].nunique() > DRAWN // 2
+    seen = captures[captures["split"] == "train"].groupby("person")["camera"].agg(["nunique", "size"])
+    assert (seen["nunique"] == seen["size"]).all() and set(seen["size"]) == {3, 4}  # each image from another camera
+    for seed in range(3):
+        others = synthetic.plan(synthetic.Size(40, 6, 130, 12, 24, 0, 0), seed)[0]
+        cues = [name for name in people if name not in ("pid", "split")]
+        assert not len(people[cues].merge(others[cues]))
+    images, parts = synthetic.render(people, captures.iloc[:6], 64, 32, device="cpu")
+    assert images.float().std() > 20 and (parts > 0).float().mean((1, 2)).min() > 0.05
+
+
+def test_drawn_cameras_have_places_of_their_own() -> None:
+    walls = [place(number)[0] for number in (0, 6, 7, 5 + DRAWN)]
+    for i, wall in enumerate(walls):
+        assert wall.shape == walls[0].shape and wall.min() >= 0 and wall.max() <= 1
+        assert all(np.abs(wall - other).mean() > 0.02 for other in walls[:i])
+    assert np.array_equal(place.__wrapped__(7)[0], walls[2])  # painted again
+    assert camera(0) is synthetic.CAMERAS[0] and len({camera(6 + k).name for k in range(DRAWN)}) == DRAWN
+
+
+def test_a_crowd_has_more_of_what_is_rare() -> None:
+    real, crowd = (synthetic.population(751, 0, "train", power) for power in (1.0, CROWD_POWER))
+    for name in ("hat", "handbag"):
+        assert (crowd[name] == 2).mean() > 1.5 * (real[name] == 2).mean()
+    assert (crowd.loc[crowd["gender"] == 1, "clothes"] == 2).all()  # what nobody wears stays so
 
 
 def test_layout_on_disk(written: Path) -> None:

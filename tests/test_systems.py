@@ -214,7 +214,8 @@ def test_a_second_stage_knows_the_code_of_the_first(tmp_path: Path) -> None:
 def test_a_training_knows_the_weights_it_starts_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of a file, and those that come with reidkit: other bytes under the same name are another start."""
     monkeypatch.setattr(backbones, "BUNDLED", tmp_path)
-    file = tmp_path / "resnet18_synthetic.safetensors"
+    file = tmp_path / "resnet18" / "model.safetensors"
+    file.parent.mkdir()
     file.write_bytes(b"first")
     starts = [replace(OWN, pretrained="synthetic"), replace(OWN, pretrained=str(file))]
     (own, first), (_, same) = [runs.code_of(start, Mine) for start in starts]

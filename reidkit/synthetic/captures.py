@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .population import population
-from .scene import CAMERAS
+from .scene import CAMERAS, DRAWN, camera
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 
@@ -24,6 +24,7 @@ class Size:
     gallery: int  # junk and distractors included
     junk: int
     distractors: int
+    crowd: bool = False  # cameras drawn at random, each person in some of them, and rare attributes less rare
 
     @property
     def images(self) -> int:
@@ -35,7 +36,11 @@ SIZES = {
     "smoke": Size(10, 10, 96, 40, 114, 22, 16),
     "quick": Size(200, 200, 2400, 800, 3000, 581, 425),
     "full": Size(751, 750, 12936, 3368, 19732, 3819, 2798),
+    # to learn from: other people than in any of the above, and places that are in none of them
+    "crowd": Size(9600, 300, 32000, 900, 2100, 0, 0, crowd=True),
 }
+CROWD_SEED = 104_729  # added to the seed of a crowd, so that nobody in it is in a benchmark too
+CROWD_POWER = 0.5  # of the counts of attributes: 3 % of the people with a hat become 14 %
 # Share of the people of Market-1501 who are seen in each camera, and how many cameras see a person.
 SEEN = np.array([652 + 668, 541 + 528, 694 + 715, 241 + 246, 576 + 620, 558 + 577]) / 1501
 JUNK_SEEN = np.array([418, 720, 604, 306, 1052, 719]) / 3819
@@ -54,6 +59,12 @@ def cameras_of(n_ids: int, total: int, rng: np.random.Generator) -> list[np.ndar
         counts[rng.choice(free)] += step
     rng.shuffle(counts)
     return [np.sort(row[:k]) for row, k in zip(order, counts, strict=True)]
+
+
+def drawn_cameras(n_ids: int, total: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Cameras of a crowd that see each person: as many as `total` allows each, all as likely."""
+    counts = np.full(n_ids, total // n_ids) + (rng.permutation(n_ids) < total % n_ids)
+    return [len(CAMERAS) + np.sort(rng.choice(DRAWN, count, replace=False)) for count in counts]
 
 
 def share_out(total: int, weights: np.ndarray, least: int = 1) -> np.ndarray:
@@ -83,14 +94,16 @@ def _tracks(
 
 def plan(size: Size, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """People (one row each; train, then test, then strangers who have no pid) and captures (one row an image)."""
+    seed, power = (seed + CROWD_SEED, CROWD_POWER) if size.crowd else (seed, 1.0)
+    see = drawn_cameras if size.crowd else cameras_of
     rng = np.random.default_rng([seed, 201])
     total = size.train_ids + size.test_ids
     strangers = max(total // 4, 12)
     people = pd.concat(
         [
-            population(size.train_ids, seed, "train"),
-            population(size.test_ids, seed, "test"),
-            population(strangers, seed + 7919, "train"),
+            population(size.train_ids, seed, "train", power),
+            population(size.test_ids, seed, "test", power),
+            population(strangers, seed + 7919, "train", power),
         ],
         ignore_index=True,
     )
@@ -100,8 +113,8 @@ def plan(size: Size, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     people.insert(1, "split", ["train"] * size.train_ids + ["test"] * size.test_ids + ["stranger"] * strangers)
     train, test = np.arange(size.train_ids), np.arange(size.train_ids, total)
     pairs = min(round(size.train_ids * 3262 / 751), size.train)
-    rows = _tracks(train, cameras_of(size.train_ids, pairs, rng), size.train, "train", rng)
-    seen = cameras_of(size.test_ids, size.query, rng)
+    rows = _tracks(train, see(size.train_ids, pairs, rng), size.train, "train", rng)
+    seen = see(size.test_ids, size.query, rng)
     for person, cameras in zip(test.tolist(), seen, strict=True):
         rows += [(person, camera, "query", int(rng.integers(3)), "person") for camera in cameras]
     rows += _tracks(test, seen, size.gallery - size.junk - size.distractors, "gallery", rng)
@@ -124,7 +137,7 @@ def plan(size: Size, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 def _view(row: Any, seed: int, first_stranger: int, people: int) -> dict[str, object]:
     """Pose, camera state, box and company of one image."""
     along = np.random.default_rng([seed, 301, row.person, row.camera, row.track])  # the same along a track
-    rng, camera = np.random.default_rng([seed, 302, row.number]), CAMERAS[row.camera]
+    rng, through = np.random.default_rng([seed, 302, row.number]), camera(row.camera)
     heading, standing = 45.0 * along.integers(8) + along.normal(0, 7), along.random() < 0.15
     x, z, sun, light = along.uniform(0, 12), along.uniform(0, 5), along.normal(0, 18), along.normal(0, 0.15)
     warm, tilt = along.normal(0, 0.04), along.normal(0, 1.5)
@@ -133,13 +146,13 @@ def _view(row: Any, seed: int, first_stranger: int, people: int) -> dict[str, ob
         "angle": heading % 360,
         "gait": rng.uniform(0, 2 * np.pi),
         "pace": 0.06 * rng.random() if standing else rng.uniform(0.55, 1.05),
-        "elevation": max(camera.elevation + tilt, 2.0),
+        "elevation": max(through.elevation + tilt, 2.0),
         "exposure": float(np.exp(light + rng.normal(0, 0.03))),
         "warmth": warm + rng.normal(0, 0.008),
         "sun": sun + rng.normal(0, 2),
         "place_x": x + rng.normal(0, 0.3),
         "place_z": z + rng.normal(0, 0.3),
-        "wall": camera.wall * rng.uniform(0.75, 1.35),
+        "wall": through.wall * rng.uniform(0.75, 1.35),
         "noise": int(rng.integers(2**31)),
     }
     return view | _box(rng, row.kind) | _company(rng, first_stranger, people)

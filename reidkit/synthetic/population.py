@@ -75,10 +75,14 @@ def _assign(people: pd.DataFrame, counts: pd.DataFrame, rng: np.random.Generator
     return classes.columns.to_frame(index=False).iloc[chosen].reset_index(drop=True)
 
 
-def annotations(n_ids: int, rng: np.random.Generator, split: Split = "train") -> pd.DataFrame:
-    """The 27 fields of the Market-1501 annotation for `n_ids` people, in its 1/2 coding (age 1..4)."""
+def annotations(n_ids: int, rng: np.random.Generator, split: Split = "train", power: float = 1.0) -> pd.DataFrame:
+    """The 27 fields of the Market-1501 annotation for `n_ids` people, in its 1/2 coding (age 1..4).
+
+    Counts are raised to `power`: 1 keeps the real imbalance, below 1 the rare is less rare.
+    """
     people = pd.DataFrame({"split": [split] * n_ids})
-    for _, counts in COUNTS[COUNTS["split"] == split].groupby("table", sort=False):
+    half = COUNTS[COUNTS["split"] == split]
+    for _, counts in half.assign(count=half["count"] ** power).groupby("table", sort=False):
         counts = counts.drop(columns="table").dropna(axis=1)
         people = people.join(_assign(people, counts, rng))
     table = {
@@ -220,12 +224,13 @@ def _cues(row: Annotation, rng: np.random.Generator) -> dict[str, object]:
     }
 
 
-def population(n_ids: int, seed: int, split: Split = "train") -> pd.DataFrame:
+def population(n_ids: int, seed: int, split: Split = "train", power: float = 1.0) -> pd.DataFrame:
     """People: one row a person, Market-1501's fields first, then hidden identity cues.
 
-    `split` chooses whose statistics are followed, those of the real training or of the real test identities.
+    `split` chooses whose statistics are followed, those of the real training or of the real test identities; `power`
+    how closely (see `annotations`).
     """
     half = ("train", "test").index(split)
-    table = annotations(n_ids, np.random.default_rng([seed, 101, half]), split)
+    table = annotations(n_ids, np.random.default_rng([seed, 101, half]), split, power)
     cues = [_cues(row, np.random.default_rng([seed, 102, half, i])) for i, row in enumerate(table.to_dict("records"))]
     return pd.concat([table, pd.DataFrame(cues)], axis=1)

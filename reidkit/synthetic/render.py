@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .body import MATERIALS, PARTS, WIDTH, Array, Builder, Cues, Solids, cues, join, materials, person, vec
 from .raster import Patches, Window, on_grid, patches, surface, visible
-from .scene import CAMERAS, TEXEL, Camera, fold_noise, place
+from .scene import CAMERAS, DRAWN, TEXEL, Camera, camera, fold_noise, place
 from .textures import paint
 
 SAMPLES = 2  # a side, for every pixel
@@ -27,7 +27,7 @@ BOX_WIDTH = 0.40  # and is at least this share of its height wide; images are re
 
 def _arrays(captures: pd.DataFrame) -> Cues:
     """Columns of captures as arrays (B, ...), and the settings of their cameras, whose names begin with `camera_`."""
-    cameras = [CAMERAS[number] for number in captures["camera"]]
+    cameras = [camera(number) for number in captures["camera"]]
     settings = {f"camera_{f.name}": np.array([getattr(camera, f.name) for camera in cameras]) for f in fields(Camera)}
     return {str(name): column.to_numpy() for name, column in captures.items()} | settings
 
@@ -207,10 +207,17 @@ def _shadow(world: Solids, capture: Array, sun: Array, x: Tensor, z: Tensor) -> 
 
 
 @cache
-def _painted(device: torch.device) -> tuple[Tensor, ...]:
-    """Walls and grounds of all cameras, (6, H, W, 3) each, and the folds of cloth, (H, W)."""
-    walls, grounds = zip(*(place(number) for number in range(len(CAMERAS))), strict=True)
-    return tuple(torch.from_numpy(x).to(device) for x in (np.stack(walls), np.stack(grounds), fold_noise()))
+def _painted(device: torch.device, crowd: bool) -> tuple[Tensor, Tensor]:
+    """Walls and grounds of the six cameras, or of a crowd's as well, (cameras, H, W, 3) each."""
+    places = (place(number) for number in range(len(CAMERAS) + DRAWN * crowd))
+    walls, grounds = (torch.from_numpy(np.stack(pictures)).to(device) for pictures in zip(*places, strict=True))
+    return walls, grounds
+
+
+@cache
+def _folds(device: torch.device) -> Tensor:
+    """Folds of cloth, (H, W)."""
+    return torch.from_numpy(fold_noise()).to(device)
 
 
 def _background(c: Cues, window: Window, world: Solids, capture: Array, sun: Array, device: torch.device) -> Tensor:
@@ -229,7 +236,7 @@ def _background(c: Cues, window: Window, world: Solids, capture: Array, sun: Arr
     away = (each(c["wall"]) - u * tan_yaw).clamp(min=0.7)
     up = (v - away * sin_e) * inv_cos
     place_x, place_z = each(c["place_x"]), each(c["place_z"])
-    walls, grounds, _ = _painted(device)
+    walls, grounds = _painted(device, bool((c["camera"] >= len(CAMERAS)).any()))
     page = torch.from_numpy(c["camera"].copy()).to(device)
     depth = (v * inv_sin).clamp(-4, 4).expand(-1, -1, window.width)
     wall = _bilinear(walls, page, (u * inv_yaw + place_x) * (1 / TEXEL), up * (1 / TEXEL), (True, False))
@@ -274,7 +281,7 @@ def _shade(
     where = [axes[3 * i] * u + axes[3 * i + 1] * v + axes[3 * i + 2] * w + axes[9 + i] for i in range(3)]
     look = _tensor(looks.reshape(-1, WIDTH).T, device)
     material = look[:, torch.from_numpy(solids.material).to(device)[solid]]
-    base = paint(material, [*where, axes[12]], _painted(device)[2])
+    base = paint(material, [*where, axes[12]], _folds(device))
     # The light: a key with cast shadows, the sky from above, and less of it in creases.
     towards = _tensor(np.einsum("nij,nj->ni", tilt, _sun(c)).T, device)[:, image]
     above = _tensor(tilt[:, :, 1].T, device)[:, image]

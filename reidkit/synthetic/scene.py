@@ -1,4 +1,4 @@
-"""Six cameras, each with its own light, colour and place; the places are painted once with numpy."""
+"""Cameras, each with its own light, colour and place: six that have names, and a crowd's, drawn at random."""
 
 import tomllib
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ WALL = (288, 960)  # texels: 3.6 m high, 12 m round
 MUTED = 0.48  # share of a place's colourfulness that is kept
 LEVELLED = 0.6  # share of the difference from the usual brightness that is taken away
 GROUND = (512, 512)  # 6.4 m x 6.4 m, repeated
+DRAWN = 96  # cameras of a crowd, numbered after the six
 
 
 Colour = list[float]
@@ -19,7 +20,7 @@ Colour = list[float]
 
 @dataclass(frozen=True)
 class Camera:
-    """One fixed camera. Angles in degrees, lengths in metres, colours as RGB factors."""
+    """One camera. Angles in degrees, lengths in metres, colours as RGB factors."""
 
     name: str
     elevation: float
@@ -45,6 +46,39 @@ class Camera:
 CAMERAS = tuple(
     Camera(**camera) for camera in tomllib.loads(Path(__file__).with_name("cameras.toml").read_text())["cameras"]
 )
+
+
+@cache
+def camera(number: int) -> Camera:
+    """Camera 0..5 of the benchmark, or one of a crowd's, 6 to 5 + DRAWN, each drawn from a seed of its own."""
+    if number < len(CAMERAS):
+        return CAMERAS[number]
+    rng = np.random.default_rng([12, number])
+
+    def colour(low: float, high: float, tint: float) -> Colour:
+        return list(rng.uniform(low, high) * (1 + tint * rng.uniform(-1, 1, 3)))
+
+    return Camera(
+        name=f"drawn {number - len(CAMERAS) + 1}",
+        elevation=rng.uniform(4, 28),
+        sun=[rng.uniform(-180, 180), rng.uniform(30, 80)],
+        key=colour(0.5, 0.95, 0.12),
+        ambient=colour(0.36, 0.56, 0.08),
+        gain=colour(0.94, 1.06, 0.05),
+        exposure=rng.uniform(0.9, 1.1),
+        contrast=rng.uniform(0.1, 0.35),
+        saturation=rng.uniform(0.8, 1.1),
+        haze=rng.uniform(0, 0.06),
+        shadow=rng.uniform(0.1, 0.55),
+        blur=rng.uniform(0.0025, 0.0075),
+        noise=rng.uniform(0.004, 0.02),
+        quality=int(rng.integers(65, 95)),
+        wall=rng.uniform(1.1, 2.6),
+        yaw=rng.uniform(-20, 20),
+        background_blur=int(rng.integers(0, 3)),
+        wall_colour=colour(0.3, 0.75, 0.3),
+        ground_colour=colour(0.35, 0.8, 0.15),
+    )
 
 
 def _noise(shape: tuple[int, int], cells: int, rng: np.random.Generator) -> np.ndarray:
@@ -287,20 +321,80 @@ def _market_square(wall: Canvas, ground: Canvas) -> None:
     ground.tiles(0.32, 0.16, (0.44, 0.42, 0.39), 0.16, offset=True)
 
 
+def _anywhere(wall: Canvas, ground: Canvas) -> None:
+    """A place of a crowd: surfaces and things of random kinds, sizes and colours, in a random order."""
+    rng = wall.rng
+
+    def some(low: float, high: float) -> np.ndarray:
+        return rng.uniform(low, high) * (1 + rng.uniform(-0.5, 0.5, 3))
+
+    def at() -> float:
+        return float(rng.uniform(0, 12))
+
+    def surface(canvas: Canvas) -> None:
+        canvas.grain(rng.uniform(0.03, 0.14), int(rng.integers(4, 40)))
+        if rng.random() < 0.6:
+            w, h = rng.uniform(0.2, 1.4), rng.uniform(0.1, 1.0)
+            canvas.tiles(w, h, tuple(some(0.25, 0.7)), rng.uniform(0.03, 0.2), offset=bool(rng.random() < 0.5))
+
+    def bands() -> None:
+        for _ in range(rng.integers(1, 4)):
+            wall.rect(0, rng.uniform(0, 2.8), 12, rng.uniform(0.1, 1.4), some(0.15, 0.85), rng.uniform(0.4, 1))
+
+    def openings() -> None:
+        pitch, w, h, y = rng.uniform(1.0, 4.0), rng.uniform(0.5, 2.2), rng.uniform(0.8, 2.2), rng.uniform(0, 1.2)
+        frame, inside = some(0.3, 0.9), some(0.08, 0.4)
+        for x in np.arange(rng.uniform(0, 1), 12, pitch):
+            wall.rect(x, y, min(w, pitch), h, frame)
+            wall.rect(x + 0.07, y + 0.07, min(w, pitch) - 0.14, h - 0.14, inside)
+
+    def posts() -> None:
+        w, colour = rng.uniform(0.05, 0.5), some(0.15, 0.7)
+        for _ in range(rng.integers(3, 9)):
+            wall.rect(at(), 0, w, rng.uniform(0.8, 3.6), colour)
+
+    def boards() -> None:
+        for _ in range(rng.integers(3, 10)):
+            x, y, w, h = at(), rng.uniform(0.2, 2.2), rng.uniform(0.3, 1.6), rng.uniform(0.3, 1.5)
+            wall.rect(x, y, w, h, some(0.2, 0.9))
+            wall.disc(x + w / 2, y + h / 2, w * rng.uniform(0.1, 0.45), h * rng.uniform(0.1, 0.45), some(0.2, 0.9))
+
+    def plants() -> None:
+        greens = np.array([some(0.15, 0.4) * (0.8, 1.3, 0.6) for _ in range(3)])
+        for _ in range(rng.integers(3, 12)):
+            wall.bush(at(), rng.uniform(0, 1.4), rng.uniform(0.25, 0.9), greens)
+
+    def goods() -> None:
+        for _ in range(rng.integers(1, 4)):
+            _shelves(wall, rng.uniform(0, 9), rng.uniform(1, 3), 0.2, int(rng.integers(3, 7)), rng.uniform(0.28, 0.45))
+
+    def cycles() -> None:
+        for _ in range(rng.integers(1, 6)):
+            wall.bicycle(rng.uniform(0, 10.5), some(0.1, 0.7))
+
+    surface(wall)
+    surface(ground)
+    if rng.random() < 0.5:
+        ground.rect(0, rng.uniform(0, 5), 6.4, rng.uniform(0.1, 2.5), some(0.3, 0.8), rng.uniform(0.4, 0.9))
+    things = (bands, openings, posts, boards, plants, goods, cycles)
+    for thing in rng.permutation(len(things))[: rng.integers(2, 6)]:
+        things[thing]()
+    _passers(wall, int(rng.integers(0, 7)), rng.uniform(0.15, 0.3))
+
+
 _PAINTERS = (_shop_front, _brick_street, _park_path, _supermarket, _underpass, _market_square)
 
 
 @cache
-def place(camera: int) -> tuple[np.ndarray, np.ndarray]:
-    """Wall (288, 960, 3) and ground (512, 512, 3) of camera 0..5 as float32 in 0..1, row 0 at the bottom."""
-    rng = np.random.default_rng([11, camera])
-    wall = Canvas(WALL, CAMERAS[camera].wall_colour, rng)
-    ground = Canvas(GROUND, CAMERAS[camera].ground_colour, rng)
-    _PAINTERS[camera](wall, ground)
+def place(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Wall (288, 960, 3) and ground (512, 512, 3) of a camera as float32 in 0..1, row 0 at the bottom."""
+    rng, about = np.random.default_rng([11, number]), camera(number)
+    wall = Canvas(WALL, about.wall_colour, rng)
+    ground = Canvas(GROUND, about.ground_colour, rng)
+    (_PAINTERS[number] if number < len(_PAINTERS) else _anywhere)(wall, ground)
     for canvas, usual in ((wall, 0.46), (ground, 0.54)):
         # Muted and of like brightness: people stand out, and colour alone does not tell which camera it was.
         gray = canvas.pixels.mean(axis=2, keepdims=True)
         canvas.pixels = gray + MUTED * (canvas.pixels - gray)
         canvas.pixels += LEVELLED * (usual - canvas.pixels.mean(axis=(0, 1)))
-    texels = CAMERAS[camera].background_blur
-    return wall.blurred(texels), ground.blurred(1)
+    return wall.blurred(about.background_blur), ground.blurred(1)

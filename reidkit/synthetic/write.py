@@ -20,7 +20,7 @@ from .body import PARTS
 from .captures import FOLDERS, SIZES, Size, plan
 from .population import DOWN_COLOURS, FIELDS, UP_COLOURS
 from .render import box_error, choose_device, stream
-from .scene import CAMERAS
+from .scene import CAMERAS, DRAWN, camera
 
 # Raised whenever the same seed would give other pixels, so that old and new images are never mixed.
 REVISION = 2
@@ -113,8 +113,8 @@ def _images(
             finish()
             rows = left.iloc[piece]
             pixels, maps = images.permute(0, 2, 3, 1).cpu().numpy(), parts.cpu().numpy()
-            for path, camera, image, part_map in zip(rows["path"], rows["camera"], pixels, maps, strict=True):
-                storing.append(pool.submit(_store, folder, path, image, part_map, CAMERAS[camera].quality))
+            for path, number, image, part_map in zip(rows["path"], rows["camera"], pixels, maps, strict=True):
+                storing.append(pool.submit(_store, folder, path, image, part_map, camera(number).quality))
         finish()
 
 
@@ -133,7 +133,7 @@ def image_table(captures: pd.DataFrame, occluded: np.ndarray) -> pd.DataFrame:
             "gait": captures["gait"].to_numpy(dtype=float).round(4),
             "occlusion": occluded.round(4),
             "box_error": box_error(captures).round(4),
-            "camera": [CAMERAS[c].name for c in captures["camera"]],
+            "camera": [camera(number).name for number in captures["camera"]],
             "kind": captures["kind"],
         }
     )
@@ -164,10 +164,11 @@ def _shares(people: pd.DataFrame) -> dict[str, float]:
 
 def card(people: pd.DataFrame, captures: pd.DataFrame, recipe: dict[str, Any], size: Size) -> dict[str, Any]:
     """What a set says about itself."""
+    names = [camera(len(CAMERAS) + k).name for k in range(DRAWN)] if size.crowd else [c.name for c in CAMERAS]
     return {
         "name": "synthetic",
         "title": "reidkit synthetic pedestrians",
-        "description": "People that do not exist, drawn from analytic primitives, seen by six cameras.",
+        "description": f"People that do not exist, drawn from analytic primitives, seen by {len(names)} cameras.",
         "licence": "CC0-1.0",
         "recipe": recipe,
         "made_by": f"reidkit {version('reidkit')}, synthetic revision {REVISION}",
@@ -175,7 +176,7 @@ def card(people: pd.DataFrame, captures: pd.DataFrame, recipe: dict[str, Any], s
         "images": {"train": size.train, "query": size.query, "gallery": size.gallery},
         "junk": size.junk,
         "distractors": size.distractors,
-        "cameras": [c.name for c in CAMERAS],
+        "cameras": names,
         "parts": PARTS,
         "train_identities_percent": _shares(people),
         "images_per_train_identity": round(float((captures["split"] == "train").sum() / size.train_ids), 2),
@@ -193,8 +194,13 @@ def readme(facts: dict[str, Any]) -> str:
     here = Path(__file__).parent
     measured = "\n" + (here / "card_quick.md").read_text(encoding="utf-8") if facts["recipe"]["size"] == "quick" else ""
     text = (here / "card.md").read_text(encoding="utf-8")
-    cameras = ", ".join(facts["cameras"])
-    return text.format(**facts, part_numbers=parts, shares=shares, measured=measured, camera_names=cameras)
+    drawn = facts["recipe"]["size"] == "crowd"
+    named = {
+        "camera_names": "drawn at random, in places drawn at random" if drawn else ", ".join(facts["cameras"]),
+        "followed": "square roots of the" if drawn else "the",
+        "count": len(facts["cameras"]),
+    }
+    return text.format(**facts, **named, part_numbers=parts, shares=shares, measured=measured)
 
 
 def write(

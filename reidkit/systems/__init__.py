@@ -10,8 +10,10 @@ from .histogram import Histogram
 from .inherent_code import InherentCode
 from .part_multitask import PartMultitask
 from .sharenet import Sharenet
+from .start import Start
 from .two_stage import TwoStage
 
 SYSTEMS: dict[str, type[System]] = {
-    system.name: system for system in (Baseline, Histogram, TwoStage, InherentCode, Sharenet, PartMultitask, AANet)
+    system.name: system
+    for system in (Baseline, Histogram, Start, TwoStage, InherentCode, Sharenet, PartMultitask, AANet)
 }
