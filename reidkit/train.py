@@ -262,7 +262,8 @@ def ready(recipe: Recipe, train: ImageSet, validation: ImageSet | None, system: 
         )
     if needs_parts(recipe, system) and train.parts is None:
         raise InputError(
-            "paste and parts need part maps and these images have none: set both to 0, or see course.sets."
+            f"{recipe.system} learns where the parts of the body are and these images have no part maps: set parts=0, "
+            "or see course.sets."
         )
     if recipe.validation and validation is None:
         raise InputError(f"validation is {recipe.validation} and no validation images were given: see course.sets.")
