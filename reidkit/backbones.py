@@ -105,10 +105,10 @@ def build(name: str = "resnet18", pretrained: str = "none", last_stride: int = 2
 
     Args:
         name: one of BACKBONES.
-        pretrained: "none" for random weights; "synthetic" for the bundled start; "torchvision" for its first ImageNet weights, those that papers of 2017
-            to 2020 started from, "torchvision-v2" for its second (downloaded once by torchvision, which checks their
-            hash); or the path of a local .safetensors or .pth file of the same network; or the folder of a finished
-            run, whose backbone is taken over.
+        pretrained: "none" for random weights; "synthetic" for the bundled start; "torchvision" for its first ImageNet
+            weights, those that papers of 2017 to 2020 started from, "torchvision-v2" for its second (downloaded once by
+            torchvision, which checks their hash); or the path of a local .safetensors or .pth file of the same
+            network; or the folder of a finished run, whose backbone is taken over.
         last_stride: stride of a ResNet's last stage; 1 doubles the map's height and width (Sun et al. 2018).
     Raises:
         InputError: unknown name, weights that cannot be downloaded, read or do not fit.

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -288,7 +289,9 @@ def evaluate(
 
 @app.command()
 def search(
-    run: Annotated[Path, typer.Argument(help="A folder that `reidkit train` made.")],
+    run: Annotated[
+        Path | None, typer.Argument(help="A folder that `reidkit train` made; left out: the bundled start.")
+    ] = None,
     image: Annotated[Path | None, typer.Argument(help="A picture of one person.")] = None,
     top: Annotated[int, typer.Option(help="How many to show.")] = 10,
     gallery: Annotated[Path | None, typer.Option(help="Search in this folder of pictures instead.")] = None,
@@ -300,16 +303,28 @@ def search(
 ) -> None:
     """Find who looks most like a picture, or fits a description; with both, who looks like it among those that fit."""
     from . import plots
-    from .finding import find
+    from .backbones import BUNDLED
+    from .course import runs_folder
+    from .finding import PICTURES, find
     from .runs import load_run
 
+    if run is not None and image is None and run.suffix.lower() in PICTURES:
+        run, image = None, run
+    if run is None and gallery is None:
+        raise InputError(
+            "there is nothing to search in: give --gallery FOLDER, or a run, whose own gallery is searched "
+            "(`reidkit train` makes one)."
+        )
     if save is not None and save.suffix.lower() not in (".png", ".pdf", ".svg", ".jpg"):
         raise InputError(f"--save {save} has the ending {save.suffix!r}: use .png, .pdf, .svg or .jpg.")
     if top < 1:
         raise InputError(f"--top is {top}: ask for at least one place.")
     if image is None and not attributes:
         raise typer.BadParameter('give a picture, or --attributes such as "gender=female".')
-    source, picture = load_run(run), str(absolute(image)) if image else None
+    source, picture = load_run(run or BUNDLED / "resnet18"), str(absolute(image)) if image else None
+    if run is None:  # what it finds is kept where runs are, not in the package
+        source = replace(source, folder=runs_folder() / f"bundled-{source.images}")
+        source.folder.mkdir(parents=True, exist_ok=True)
     wanted = dict(setting(part, "--attributes") for part in attributes.split(",")) if attributes else {}
     scale = partial(honest, source, root)
     table = find(source, image, wanted, folder=gallery, root=root, rerank=rerank, scale=scale, progress=watched())

@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from reidkit import cli, course, doctor
+from reidkit import backbones, cli, course, doctor
 from reidkit.features import Features
 from reidkit.images import CARDS
 
@@ -169,6 +169,26 @@ def test_search_by_words(place: Place) -> None:
         wrong = reidkit("search", run, *words)
         assert wrong.status == 1 and sentence in wrong.err and "Traceback" not in wrong.err
     assert "answers no attributes" in reidkit("search", place.run, "--attributes", "hat=yes").err
+
+
+def test_search_without_a_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("train", "start", "--dataset", "market1501", "--root", place.market, "--profile", "smoke", *SMALL)
+    weights = place.top / "weights"
+    done = reidkit(
+        *words, *["--set", "epochs=1", "--set", "batch=4", "--set", "parts=0", "--json", "--out"], weights / "resnet18"
+    )
+    assert done.status == 0, done.err
+    monkeypatch.setattr(backbones, "BUNDLED", weights)
+    monkeypatch.setattr(course, "home", lambda: place.top / "home")
+    own, before = place.top / "some", sorted((weights / "resnet18").iterdir())
+    for i in range(4):
+        fakes.image(own / f"{i}.png", i)
+    found = reidkit("search", own / "2.png", "--gallery", own, "--json")
+    assert found.status == 0 and Path(found.json["found"][0]["path"]).name == "2.png", found.err
+    assert "runs/bundled-" in found.json["run"] and sorted((weights / "resnet18").iterdir()) == before
+    assert len(reidkit("search", "--gallery", own, "--attributes", "gender=female").out.splitlines()) == 4
+    alone = reidkit("search", own / "2.png")
+    assert alone.status == 1 and "there is nothing to search in: give --gallery FOLDER" in alone.err
 
 
 def test_data_list_knows_every_card(place: Place) -> None:

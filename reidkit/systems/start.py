@@ -60,7 +60,8 @@ class Start(System):
         super().__init__(backbone, targets, options)
         self.neck = nn.BatchNorm1d(backbone.channels)
         self.neck.bias.requires_grad_(False)
-        self.classifier = nn.Linear(backbone.channels, targets.people, bias=False)
+        self.people = targets.people  # 0 in the bundled start, which has forgotten them
+        self.classifier = nn.Linear(backbone.channels, self.people or 1, bias=False)
         nn.init.normal_(self.classifier.weight, std=0.001)
         self.heads = nn.ModuleList(nn.Linear(backbone.channels, len(task.classes)) for task in self.asked)
         self.places = nn.Conv2d(backbone.channels, len(PARTS), 1)
@@ -112,7 +113,7 @@ class Start(System):
 
     def identify(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to logits of the training people (B, C)."""
-        return self(images).people
+        return self(images).people[:, : self.people]
 
     def classifiers(self) -> list[Tensor]:
         """Rows of each task's classifier, T of (classes, D)."""
