@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -58,8 +58,6 @@ class Schema:
 
 
 _DATA = tomllib.loads((Path(__file__).parent / "schemas.toml").read_text(encoding="utf-8"))
-SPANS: dict[str, tuple[float, float]] = {name: (first, last) for name, (first, last) in _DATA["spans"].items()}
-THINGS = tuple(_DATA["names"]["things"])  # worn or carried; part maps have a part of the same name
 VIPER19 = tuple(_DATA["names"]["viper19"])  # the attributes that paper 003 asks of VIPeR
 
 
@@ -73,11 +71,6 @@ def _schema(benchmark: str) -> Schema:
 
 
 MARKET, DUKE = _schema("market1501"), _schema("dukemtmc")
-
-
-def spans(tasks: Sequence[Task]) -> list[tuple[float, float]]:
-    """Where each task is decided: from and to as shares of the image's height; all of it where `SPANS` names none."""
-    return [SPANS.get(task.name, (0.0, 1.0)) for task in tasks]
 
 
 @dataclass(frozen=True, eq=False)

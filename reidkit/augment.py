@@ -1,4 +1,4 @@
-"""Changes to whole training batches: light, colours, place, and people there are not.
+"""Changes to whole training batches: light, place, and what is hidden.
 
 Every random number comes from the generator that is given, in an order that never changes. So a seed and the number
 of an epoch are enough to repeat it, and a training that was interrupted ends with the very bits of an undisturbed one.
@@ -9,7 +9,6 @@ which move along here as a further layer of the images.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -92,91 +91,3 @@ def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tenso
     offset = 60 * strength * (2 * torch.rand(len(images), 1, generator=generator) - 1)
     gain, offset = (x.to(images.device)[..., None, None] for x in (gain, offset))
     return (images * gain + offset).clamp(0, 255).round().to(images.dtype)
-
-
-def recolour(
-    images: Tensor, labels: Tensor, coloured: Tensor, probability: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Keep the shapes, lose the colours: put red, green and blue in another order and make colour labels unknown.
-
-    Args:
-        images: (B, 3, H, W).
-        labels: (B, T) int64.
-        coloured: (T,) bool, the tasks whose answer is a colour.
-        probability: of each image to be recoloured; one order in six is the old one.
-        generator: source of the random numbers.
-    Returns:
-        images (B, 3, H, W) and labels (B, T) with -1 for the colours of recoloured images.
-    """
-    b = len(images)
-    changed = (torch.rand(b, generator=generator) < probability).to(images.device)
-    order = torch.rand(b, 3, generator=generator).argsort(1).to(images.device)  # (B, 3)
-    other = images.gather(1, order[:, :, None, None].expand_as(images))
-    unknown = changed[:, None] & coloured.to(images.device)
-    return torch.where(changed[:, None, None, None], other, images), labels.masked_fill(unknown, -1)
-
-
-def mix(
-    images: Tensor, labels: Tensor, spans: Tensor, probability: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Put two people in one image: from a random row down it is another image of the batch. Keep what is still known.
-
-    This is CutMix (Yun et al. 2019) with one horizontal cut. Labels are not mixed but chosen: a hat goes with the
-    head, a skirt with the legs. A task has a label where both people share it. Where the cut leaves its span in one
-    piece, the task has the label of the person seen there, the upper or the lower one. Else it becomes -1. So the five
-    hats of a training set are seen on everybody, and a network that knows its people by heart is wrong about them.
-
-    Args:
-        images: (B, C, H, W).
-        labels: (B, T) int64, -1 for missing.
-        spans: (T, 2), where each task is decided, from 0, the image's upper rim, to 1, its lower rim.
-        probability: of each image to be cut.
-        generator: source of the random numbers.
-    Returns:
-        images (B, C, H, W) and labels (B, T).
-    """
-    b, _, h, _ = images.shape
-    cut = torch.rand(b, generator=generator) < probability
-    row = torch.where(cut, torch.randint(1, h, (b,), generator=generator), h).to(images.device)  # the lower one's first
-    other = torch.randperm(b, generator=generator).to(images.device)
-    above = torch.arange(h, device=images.device) < row[:, None]  # (B, H)
-    spans = spans.to(images.device)
-    upper, lower = spans[:, 1] * h <= row[:, None], spans[:, 0] * h >= row[:, None]  # (B, T)
-    below = labels[other]
-    chosen = torch.where(lower, below, labels).masked_fill(~(upper | lower | (labels == below)), -1)
-    return torch.where(above[:, None, :, None], images, images[other]), chosen
-
-
-def paste(
-    images: Tensor, labels: Tensor, parts: Tensor, things: Sequence[int], probability: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Put bags and hats of some people on others: cut out what a thing's part map holds, paste it in the same place.
-
-    This is copy-paste (Ghiasi et al. 2021) with the labels of people: who gets a handbag has a handbag. The few who
-    wear a thing lend it to everybody, so that a network cannot know the thing by its owner.
-
-    Args:
-        images: (B, C, H, W).
-        labels: (B, T) int64, 1 for who has the thing.
-        parts: (B, H, W), the part of each pixel.
-        things: the T tasks' numbers among the parts, 0 for a task that is no thing.
-        probability: of each image to be given one of the things, each as likely. The thing comes from an image of the
-            batch that shows it (0.5 % of its pixels); where nobody shows it, nothing is given.
-        generator: source of the random numbers.
-    Returns:
-        images (B, C, H, W) and labels (B, T).
-    """
-    asked = [(t, part) for t, part in enumerate(things) if part]
-    if not asked:
-        return images, labels
-    task, number = torch.tensor(asked, device=images.device).T  # (K,) each
-    seen = torch.stack([(parts == part).float().mean((1, 2)) for part in number], 1) >= 0.005  # (B, K)
-    b = len(images)
-    given = torch.rand(b, generator=generator).to(images.device) < probability
-    thing = torch.randint(len(asked), (b,), generator=generator).to(images.device)
-    chance = torch.rand(b, b, generator=generator).to(images.device)
-    owner = (chance * seen.T[thing]).argmax(1)  # one of those who show it, at random
-    given &= seen.any(0)[thing]
-    inside = given[:, None, None] & (parts[owner] == number[thing][:, None, None])  # (B, H, W)
-    now = given[:, None] & (torch.arange(labels.shape[1], device=images.device) == task[thing][:, None])  # (B, T)
-    return torch.where(inside[:, None], images[owner], images), labels.masked_fill(now, 1)

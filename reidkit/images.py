@@ -413,13 +413,19 @@ def is_person(images: pd.DataFrame) -> pd.Series:
     return images["pid"] > (JUNK if zero_asks else DISTRACTOR)
 
 
-def validation_fold(images: pd.DataFrame, fraction: float = 0.4, seed: int = 0) -> pd.DataFrame:
+def validation_fold(
+    images: pd.DataFrame, fraction: float = 0.4, seed: int = 0, labels: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Move a share of the training PEOPLE, with all their images, to the split "val".
+
+    Five people with a hat may all be moved by chance, and then nobody is left to learn hats from. With labels each
+    answer is shared out by itself, the rarest first (iterative stratification, Sechidis et al. 2011).
 
     Args:
         images: a table of images with a split "train".
         fraction: share of the people to move, 0 < fraction < 1; 0.4 is the 60/40 of the protocol.
         seed: of the random choice.
+        labels: (P, T) answers by pid, such as `Attributes.tasks`, -1 for missing.
 
     Returns:
         A new table with the same rows in the same order; at least one person stays and one moves.
@@ -430,5 +436,15 @@ def validation_fold(images: pd.DataFrame, fraction: float = 0.4, seed: int = 0) 
     if len(people) < 2:
         raise InputError(f"the split train has {len(people)} people; a validation fold needs at least 2")
     n = min(max(round(fraction * len(people)), 1), len(people) - 1)
-    moved = (images["split"] == "train") & images["pid"].isin(_generator(seed).permutation(people)[:n])
+    has = np.zeros((len(people), 0), dtype=bool)  # (P, A), who gives which answer
+    if labels is not None:
+        known = labels.reindex(people).where(lambda table: table >= 0)
+        has = pd.get_dummies(known.astype("category")).to_numpy(bool)
+    leave, stay, free = np.empty(0, int), np.empty(0, int), _generator(seed).permutation(len(people))
+    for one in has.T[np.argsort(has.sum(0), kind="stable")]:  # (P,), the rarest answer first
+        lacking = max(round(fraction * one.sum()) - one[leave].sum(), 0)
+        own, free = free[one[free]], free[~one[free]]
+        leave, stay = np.append(leave, own[:lacking]), np.append(stay, own[lacking:])
+    chosen = people[np.concatenate([leave, free, stay[::-1]])[:n]]
+    moved = (images["split"] == "train") & images["pid"].isin(chosen)
     return images.assign(split=images["split"].mask(moved, "val"))

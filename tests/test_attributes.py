@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reidkit.attributes import DUKE, MARKET, SPANS, Attributes, Schema, Task, read_attributes, spans
+from reidkit.attributes import DUKE, MARKET, Attributes, Schema, Task, read_attributes
 from reidkit.checks import check_join
 from reidkit.errors import InputError
 from reidkit.images import read_images
@@ -32,15 +32,6 @@ def share(table: pd.DataFrame, task: str, cls: str) -> float:
 
 def count(table: pd.DataFrame, task: str, cls: str) -> int:
     return int(table.set_index(["task", "class"]).loc[(task, cls), "count"])
-
-
-def test_spans_lie_on_the_body_in_its_order() -> None:
-    assert all(0 <= first < last <= 1 for first, last in SPANS.values())
-    assert set(SPANS) <= {task.name for schema in (MARKET, DUKE) for task in schema.tasks}
-    own = dict(zip((task.name for task in MARKET.tasks), spans(MARKET.tasks), strict=True))
-    assert own["age"] == own["gender"] == (0, 1)
-    middle = [sum(own[name]) / 2 for name in ("hat", "hair", "upcolor", "handbag", "downcolor")]
-    assert middle == sorted(middle)
 
 
 def test_schemas() -> None:

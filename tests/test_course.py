@@ -82,8 +82,8 @@ def test_systems_without_attributes_or_validation_get_neither(images: pd.DataFra
         course.sets(replace(OWN, dataset="market1501"), bare)
 
 
-def test_part_maps_come_where_a_recipe_cuts_by_them(images: pd.DataFrame) -> None:
-    own, root = replace(OWN, options={"paste": 0.5}), Path(images.attrs["root"])
+def test_part_maps_come_where_a_system_learns_them(images: pd.DataFrame) -> None:
+    own, root = recipe("start", **TINY), Path(images.attrs["root"])
     with pytest.raises(InputError, match=r"there is no part map of .*: only the synthetic people have them"):
         course.sets(own, images)
     (root / "parts" / "bounding_box_train").mkdir(parents=True)
@@ -95,7 +95,7 @@ def test_part_maps_come_where_a_recipe_cuts_by_them(images: pd.DataFrame) -> Non
     expected = [order.index(path) for path in train.table["path"]]
     assert train.parts is not None and train.parts.shape == (len(train), 32, 16)
     assert train.parts.flatten(1).tolist() == [[number] * 512 for number in expected]
-    assert validation is not None and validation.parts is None and course.sets(OWN, images)[0].parts is None
+    assert validation is None and course.sets(OWN, images)[0].parts is None
     batch = train.batch(np.array([2, 0]))
     assert torch.equal(batch["parts"], train.parts[[2, 0]])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from PIL import Image
 from torchvision.transforms import functional as tv
 
 from reidkit.attributes import MARKET, Attributes, Schema, Task, read_attributes
-from reidkit.augment import erase, flip, jitter, mix, paste, recolour, rotate, shift
+from reidkit.augment import erase, flip, jitter, rotate, shift
 from reidkit.data import Targets, class_counts, decode, load, standardise, unstandardise
 from reidkit.errors import InputError
 from reidkit.images import read_images
@@ -151,10 +150,8 @@ def test_standardise_is_that_of_imagenet_and_goes_back() -> None:
         lambda x, g: rotate(x, 15, g),
         lambda x, g: erase(x, 0.7, g),
         lambda x, g: jitter(x, 0.3, g),
-        lambda x, g: recolour(x, torch.zeros(len(x), 1), torch.tensor([True]), 0.5, g)[0],
-        lambda x, g: mix(x, torch.zeros(len(x), 1), torch.tensor([[0.0, 0.5]]), 0.5, g)[0],
     ],
-    ids=["flip", "shift", "rotate", "erase", "jitter", "recolour", "mix"],
+    ids=["flip", "shift", "rotate", "erase", "jitter"],
 )
 def test_transforms_depend_on_the_generator_alone(change: Callable[..., torch.Tensor]) -> None:
     images = noise(16)
@@ -231,73 +228,6 @@ def test_jitter_is_one_gain_a_channel_and_one_offset_an_image() -> None:
     least, greatest = own[:, :, 0].min(), own[:, :, 0].max()
     assert 100 * 0.7 - 18 <= least < 60 and 140 < greatest <= 100 * 1.3 + 18
     assert jitter(torch.full((9, 3, 1, 1), 250, dtype=torch.uint8), 1.0, seeded()).max() == 255  # cut off, not wrapped
-
-
-def test_recolour_orders_channels_anew_and_forgets_colours_alone() -> None:
-    images, labels = noise(600), torch.arange(1200).view(600, 2)
-    own, said = recolour(images, labels, torch.tensor([False, True]), 0.5, seeded())
-    orders = Counter()
-    for old, new, (kept, colour), before in zip(images, own, said.tolist(), labels.tolist(), strict=True):
-        order = next(o for o in itertools.permutations(range(3)) if torch.equal(old[list(o)], new))
-        orders[order] += 1
-        assert kept == before[0] and colour in (before[1], -1) and (colour == -1 or order == (0, 1, 2))
-    assert len(orders) == 6 and 0.42 < (said[:, 1] == -1).float().mean() < 0.58
-    assert min(n for order, n in orders.items() if order != (0, 1, 2)) > 25
-    same = recolour(images, labels, torch.tensor([False, True]), 0.0, seeded())
-    assert torch.equal(same[0], images) and torch.equal(same[1], labels)
-
-
-def test_mix_is_a_slow_cut_whose_labels_stand_where_they_are_seen() -> None:
-    h, places = 20, [(0.0, 0.2), (0.4, 0.75), (0.5, 1.0), (0.0, 1.0)]
-    images = torch.arange(200, dtype=torch.uint8)[:, None, None, None].expand(200, 3, h, 4)  # a colour a person
-    labels = torch.from_numpy(np.random.default_rng(0).integers(-1, 3, (200, 4)))
-    own, said = mix(images, labels, torch.tensor(places), 0.7, seeded())
-    cuts = 0
-    for i, (image, answers) in enumerate(zip(own, said.tolist(), strict=True)):
-        rows = image[0, :, 0].tolist()
-        upper, lower = rows[0], rows[-1]
-        row = next((y for y in range(h) if rows[y] != i), h)
-        assert upper == i and rows == [i] * row + [lower] * (h - row) and (image == image[:1, :, :1]).all()
-        cuts += row < h
-        for t, (first, last) in enumerate(places):
-            a, b = int(labels[upper, t]), int(labels[lower, t])
-            seen = {a if y < row else b for y in range(h) if first * h <= y < last * h}
-            assert answers[t] == (seen.pop() if len(seen) == 1 else -1)
-    assert 110 < cuts < 165
-    same = mix(images, labels, torch.tensor(places), 0.0, seeded())
-    assert torch.equal(same[0], images) and torch.equal(same[1], labels)
-    assert mix(images[:3], labels[:3, :0], torch.empty(0, 2), 1.0, seeded())[1].shape == (3, 0)
-
-
-def test_paste_is_a_slow_cutting_out_whose_labels_say_what_was_given() -> None:
-    b, things = 300, [0, 7, 3]  # the second task is part 7, the third part 3
-    images = torch.arange(b)[:, None, None, None].expand(b, 3, 10, 8)  # a colour a person
-    draw = np.random.default_rng(0)
-    parts = torch.from_numpy(draw.choice([0, 1, 9], (b, 10, 8)).astype(np.uint8))
-    parts[40:70, 2:4], parts[60:90, 5:7, 1:3] = 3, 7  # thirty show each, ten of them both
-    labels = torch.from_numpy(draw.integers(-1, 1, (b, 3)))
-    labels[40:70, 2], labels[60:90, 1] = 1, 1
-    own, said = paste(images, labels, parts, things, 0.6, seeded())
-    given: Counter[int] = Counter()
-    owners = set()
-    for i in range(b):
-        others = own[i, 0][own[i, 0] != i].unique().tolist()
-        changed = [t for t in range(3) if said[i, t] != labels[i, t]]
-        assert len(others) <= 1 and len(changed) <= 1
-        for owner in others:
-            (part,) = parts[owner][own[i, 0] == owner].unique().tolist()  # one thing
-            assert torch.equal(own[i], torch.where(parts[owner] == part, images[owner], images[i]))  # all of it
-            assert said[i, things.index(part)] == 1 and changed in ([], [things.index(part)])
-            given[part] += 1
-            owners.add(owner)
-        assert others or not changed
-    assert 0.5 * b < given.total() < 0.7 * b and min(given[3], given[7]) > 0.4 * given.total() and len(owners) > 40
-    assert own.shape == images.shape and (said[:, 0] == labels[:, 0]).all()
-    nobody = paste(images, labels, torch.zeros_like(parts), things, 1.0, seeded())
-    no_thing = paste(images, labels, parts, [0, 0, 0], 1.0, seeded())
-    never = paste(images, labels, parts, things, 0.0, seeded())
-    for same in (nobody, no_thing, never):
-        assert torch.equal(same[0], images) and torch.equal(same[1], labels)
 
 
 # --- imbalance ---

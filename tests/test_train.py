@@ -32,6 +32,7 @@ from reidkit.features import describe
 from reidkit.ranking import evaluate
 from reidkit.recipes import PROFILES, Recipe, options_of, recipe
 from reidkit.runs import fingerprint, load_or_fit, load_run
+from reidkit.synthetic import PARTS
 from reidkit.systems import SYSTEMS, System
 from reidkit.train import epoch_batches, fit, rate
 
@@ -345,6 +346,29 @@ def fitted(own: Recipe) -> tuple[System, pd.DataFrame, list[dict[str, torch.Tens
 
 def same_state(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_which_parts_stand_where_is_learnt_from_part_maps() -> None:
+    """White above black: where a place of the map looks at white it is to say hair, else shoes."""
+    people = fakes.dressed()
+    pixels, parts = torch.zeros_like(people.pixels), torch.full((len(people), 32, 16), PARTS["shoes"])
+    for n, row in enumerate(np.random.default_rng(0).integers(8, 24, len(people))):
+        pixels[n, :, :row], parts[n, :row] = 255, PARTS["hair"]
+    known = replace(people, pixels=pixels, parts=parts.byte())
+    changes = {"height": 32, "width": 16, "precision": "32-true", "batch": 12, "lr": 0.01, "half": 0, "most": 0}
+    own = recipe("start", epochs=20, parts=2.0, light=0.0, erase=0.0, **changes)
+    network, history = fit(own, known, progress=False)
+    assert history.table["parts"].iloc[-1] < 0.5 * history.table["parts"].iloc[0]
+    image = torch.zeros(1, 3, 32, 16, dtype=torch.uint8)
+    image[:, :, :16] = 255
+    with torch.no_grad():
+        places = network(train.standardise(image).to(next(network.parameters()).device)).places[0].float().cpu()
+    upper, lower = places[:, : places.shape[1] // 2].mean((1, 2)), places[:, -(places.shape[1] // 2) :].mean((1, 2))
+    assert upper[PARTS["hair"]] > lower[PARTS["hair"]] and upper[PARTS["shoes"]] < lower[PARTS["shoes"]]
+    with pytest.raises(InputError, match="these images have no part maps: set parts=0"):
+        fit(own, people, progress=False)
+    fit(replace(own, epochs=1, options={**own.options, "parts": 0.0}), people, progress=False)
 
 
 @pytest.mark.parametrize("variant", ["cross_entropy", "identity"])

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from reidkit import train
 from reidkit.attributes import Task
-from reidkit.augment import jitter, mix, recolour
-from reidkit.data import Targets, class_counts, standardise
+from reidkit.augment import jitter
+from reidkit.data import Targets, class_counts
 from reidkit.errors import InputError
 from reidkit.features import answer, describe
 from reidkit.losses import KINDS, task_losses
@@ -25,8 +25,7 @@ from reidkit.metrics import attribute_scores
 from reidkit.recipes import learns_attributes, options_of, recipe
 from reidkit.runs import Run, load_or_fit, load_run
 from reidkit.samplers import triplet_batches
-from reidkit.synthetic import PARTS
-from reidkit.systems.two_stage import Output, TwoStage, striped
+from reidkit.systems.two_stage import Output, TwoStage
 from reidkit.train import fit, new_network
 
 Options = TwoStage.Options
@@ -74,35 +73,6 @@ def test_every_task_has_its_classifier_on_the_pooled_feature() -> None:
     assert len(answers) == 3 and all(torch.equal(a, b) for a, b in zip(answers, output.logits.values(), strict=True))
     by_hand = F.linear(output.embedding, own.heads[1][1].weight, own.heads[1][1].bias)
     torch.testing.assert_close(output.logits["bright"], by_hand)
-
-
-@pytest.mark.parametrize(("bands", "rows"), [(2, 8), (4, 8), (8, 8), (3, 9), (3, 8)])
-def test_stripes_are_pooled_each_by_itself(bands: int, rows: int) -> None:
-    features = torch.randn(5, 6, rows, 3, generator=torch.Generator().manual_seed(0))
-    own = striped(features, bands)
-    assert own.shape == (5, bands * 6, rows, 3)
-    seen = torch.zeros(rows)
-    for k, part in enumerate(own.chunk(bands, 1)):
-        inside = [y for y in range(rows) if bands * y // rows == k]
-        seen[inside] += 1
-        expected = torch.zeros_like(features)
-        expected[:, :, inside] = bands * features[:, :, inside]
-        assert torch.equal(part, expected)
-        if rows % bands == 0:
-            torch.testing.assert_close(part.mean((2, 3)), features[:, :, inside].mean((2, 3)))
-    assert (seen == 1).all()
-    assert striped(features, 1) is features
-
-
-def test_a_classifier_of_stripes_knows_where_it_looks() -> None:
-    own = network(Options(bands=2)).eval()
-    output, (maps, rows) = own(images()), own.evidence(images())
-    assert output.embedding.shape == (6, 32) and [tuple(w.shape) for w in rows] == [(3, 32), (2, 32), (4, 32)]
-    for logits, weight, head in zip(output.logits.values(), rows, own.heads, strict=True):
-        at = torch.einsum("bzhw,cz->bchw", maps, weight)  # the class activation map
-        torch.testing.assert_close(at.mean((2, 3)) + head[1].bias, logits, atol=1e-5, rtol=1e-4)
-    turned = own(images().flip(2)).logits["shirt"]
-    assert not torch.allclose(turned, output.logits["shirt"], atol=1e-3)
 
 
 def test_the_adjusted_loss_is_cross_entropy_on_adjusted_logits() -> None:
@@ -349,95 +319,16 @@ def test_the_second_stage_answers_no_attributes(tmp_path: Path) -> None:
             answer(one, PEOPLE)
 
 
-# --- people there are not ---
+# --- other light ---
 
 
-def test_invented_people_are_those_of_the_transforms() -> None:
+def test_jitter_changes_the_light_and_nothing_else() -> None:
     batch = PEOPLE.batch(np.arange(18))
-    tasks = (PEOPLE.tasks[0], replace(COLOURS, classes=("no", "yes", "multi"), columns=("a", "b")))
-    plain = TwoStage.invent(batch, tasks, Options(), torch.Generator())
+    plain = TwoStage.invent(batch, PEOPLE.tasks, Options(), torch.Generator())
+    own = TwoStage.invent(batch, PEOPLE.tasks, Options(jitter=0.3), torch.Generator().manual_seed(3))
+    assert torch.equal(own["image"], jitter(batch["image"], 0.3, torch.Generator().manual_seed(3)))
     assert all(torch.equal(plain[name], batch[name]) for name in batch)
-    options = Options(jitter=0.3, recolour=0.5, mix=0.6)
-    one, two = (TwoStage.invent(batch, tasks, options, torch.Generator().manual_seed(3)) for _ in range(2))
-    assert torch.equal(one["image"], two["image"]) and torch.equal(one["attributes"], two["attributes"])
-    generator = torch.Generator().manual_seed(3)
-    images, labels = jitter(batch["image"], 0.3, generator), batch["attributes"]
-    images, labels = recolour(images, labels, torch.tensor([False, True]), 0.5, generator)
-    for _ in range(2):
-        images, labels = mix(images, labels, torch.tensor([[0.0, 1.0]] * 2), 0.6, generator)
-    assert torch.equal(one["image"], images) and torch.equal(one["attributes"], labels)
-    assert (labels < 0).any() and torch.equal(one["label"], batch["label"])
-    assert torch.equal(batch["attributes"], PEOPLE.attributes[:18])  # the labels in memory stay as they are
-
-
-@pytest.mark.usefixtures("tiny")
-def test_the_loop_trains_on_invented_people(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[torch.Tensor] = []
-    real = TwoStage.objective
-
-    def spy(self: TwoStage, output: Output, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        seen.append(batch["attributes"])
-        return real(self, output, batch)
-
-    monkeypatch.setattr(TwoStage, "objective", spy)
-    options: dict[str, Any] = {"mix": 0.5, "jitter": 0.3, "recolour": 0.5, "bands": 4, "loss": "adjusted"}
-    own = recipe("two_stage", epochs=1, batch=12, validation=0, patience=0, **options, **SMALL)
-    network, history = fit(own, PEOPLE, progress=False)
-    assert (torch.cat(seen) < 0).any() and np.isfinite(history.table).all(axis=None)
-    assert [x.shape for x in network.answer(images().to(next(network.parameters())))] == [(6, 3), (6, 2)]  # type: ignore[operator]
-
-
-def test_things_are_pasted_where_the_part_maps_have_them() -> None:
-    tasks = (replace(PEOPLE.tasks[0], name="age"), replace(COLOURS, name="handbag", classes=("no", "yes")))
-    batch = PEOPLE.batch(np.arange(18)) | {"attributes": torch.zeros(18, 2, dtype=torch.long)}
-    parts = torch.zeros(18, *batch["image"].shape[2:], dtype=torch.uint8)
-    parts[3, 5:9, 2:6], batch["attributes"][3, 1] = PARTS["handbag"], 1
-    parts[4, 5:9, 2:6] = PARTS["upper"]  # no thing
-    own = TwoStage.invent(batch | {"parts": parts}, tasks, Options(paste=1.0), torch.Generator().manual_seed(0))
-    expected = batch["image"].clone()
-    expected[:, :, 5:9, 2:6] = batch["image"][3, :, 5:9, 2:6]
-    assert torch.equal(own["image"], expected) and own["attributes"].tolist() == [[0, 1]] * 18
-
-
-@pytest.mark.usefixtures("tiny")
-def test_a_network_learns_which_parts_stand_where() -> None:
-    """White above black: where a place of the map looks at white it is to say hair, else shoes."""
-    pixels = torch.zeros_like(PEOPLE.pixels)
-    parts = torch.full((len(PEOPLE), *pixels.shape[2:]), PARTS["shoes"], dtype=torch.uint8)
-    draw = np.random.default_rng(0).integers(8, pixels.shape[2] - 8, len(PEOPLE))
-    for n, row in enumerate(draw):
-        pixels[n, :, :row], parts[n, :row] = 255, PARTS["hair"]
-    people = replace(PEOPLE, pixels=pixels, parts=parts)
-    own = recipe("two_stage", epochs=40, batch=12, validation=0, patience=0, parts=2.0, mix=0.3, lr=0.03, **SMALL)
-    network, history = fit(own, people, progress=False)
-    loss = history.table["parts"]
-    assert loss.iloc[-1] < 0.5 * loss.iloc[0]
-    image = torch.zeros(1, 3, *pixels.shape[2:], dtype=torch.uint8)
-    image[:, :, : image.shape[2] // 2] = 255
-    device = next(network.parameters()).device
-    places = network(standardise(image).to(device)).places[0].float().cpu()
-    upper, lower = places[:, : places.shape[1] // 2].mean((1, 2)), places[:, -(places.shape[1] // 2) :].mean((1, 2))
-    assert upper[PARTS["hair"]] > lower[PARTS["hair"]] and upper[PARTS["shoes"]] < lower[PARTS["shoes"]]
-
-
-@pytest.mark.usefixtures("tiny")
-def test_what_is_put_together_takes_its_part_map_along() -> None:
-    batch = PEOPLE.batch(np.arange(18))
-    batch["parts"] = (batch["image"][:, 0] % 11).clone()  # a part for every colour
-    tasks = (PEOPLE.tasks[0], replace(COLOURS, name="handbag", classes=("no", "yes")))
-    own = TwoStage.invent(batch, tasks, Options(paste=0.5, mix=0.7, parts=1.0), torch.Generator().manual_seed(0))
-    assert torch.equal(own["parts"], own["image"][:, 0] % 11) and not torch.equal(own["image"], batch["image"])
-
-
-@pytest.mark.usefixtures("tiny")
-def test_pasting_without_part_maps_is_refused() -> None:
-    for options in ({"parts": 1.0}, {"paste": 0.5}):
-        own = recipe("two_stage", epochs=1, batch=12, validation=0, patience=0, **options, **SMALL)
-        with pytest.raises(InputError, match="these images have none: set both to 0"):
-            fit(own, PEOPLE, progress=False)
-    parts = torch.zeros(len(PEOPLE), *PEOPLE.pixels.shape[2:], dtype=torch.uint8)
-    _, history = fit(own, replace(PEOPLE, parts=parts), progress=False)
-    assert np.isfinite(history.table).all(axis=None)
+    assert all(torch.equal(own[name], batch[name]) for name in batch if name != "image")
 
 
 # --- options and recipes ---
@@ -451,18 +342,8 @@ def test_pasting_without_part_maps_is_refused() -> None:
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"dropout": -0.1}, "dropout is -0.1"),
         ({"dropout": float("nan")}, "dropout is nan"),
-        ({"bands": 0}, "bands is 0"),
-        ({"mix": 1.5}, "mix is 1.5"),
-        ({"recolour": -0.5}, "recolour is -0.5"),
         ({"jitter": float("nan")}, "jitter is nan"),
-        ({"stage": "identity", "mix": 0.5}, "are of the attribute stage"),
-        ({"stage": "identity", "bands": 2}, "are of the attribute stage"),
-        ({"paste": 2.0}, "paste is 2.0"),
-        ({"parts": -1.0}, "parts is -1.0: give a weight"),
-        ({"parts": float("nan")}, "parts is nan"),
         ({"tau": -1.0}, "gamma and tau not negative"),
-        ({"stage": "identity", "parts": 1.0}, "are of the attribute stage"),
-        ({"stage": "identity", "paste": 0.5}, "are of the attribute stage"),
         ({"dimensions": 0}, "dimensions must be at least 1"),
         ({"margin": 0.0}, "margin above 0"),
         ({"margin": float("nan")}, "margin above 0"),

@@ -138,10 +138,16 @@ def sets(
     from ..data import load
     from ..recipes import learns_attributes, needs_parts
 
+    try:  # also of a stage that learns none, so that every stage holds out the same people
+        labels = attributes or asked_attributes(images)
+    except InputError:
+        labels = None
+        if learns_attributes(recipe, system):
+            raise
     if attributes is None and learns_attributes(recipe, system):
-        attributes = asked_attributes(images)
+        attributes = labels
     if recipe.validation:
-        images = validation_fold(images, recipe.validation, recipe.seed)
+        images = validation_fold(images, recipe.validation, recipe.seed, labels.tasks if labels else None)
 
     def decoded(split: str) -> ImageSet:
         rows, parts = images[images["split"] == split], needs_parts(recipe, system) and split == "train"

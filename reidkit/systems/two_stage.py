@@ -5,6 +5,7 @@ over the tasks. Stage "identity": the backbone, mostly that of a finished first 
 then ReLU and a linear layer to an embedding, trained with triplets that were drawn ahead.
 """
 
+# ruff: noqa: ARG004  # the contract gives more than is read here
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -15,13 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..attributes import THINGS, Task, spans
-from ..augment import jitter, layered, mix, parted, paste, recolour
+from ..attributes import Task
+from ..augment import jitter
 from ..backbones import Backbone
 from ..data import Batch, Targets
 from ..errors import InputError, choose
-from ..losses import KINDS, adjust, class_weights, part_presence, task_losses, triplet
-from ..synthetic import PARTS
+from ..losses import KINDS, adjust, class_weights, task_losses, triplet
 from .base import Recipes, System, Variants, require, right
 
 STAGES = ("attributes", "identity")
@@ -35,7 +35,6 @@ class Output:
     embedding: Tensor  # (B, D) what is ranked: the pooled feature, or the second stage's embedding
     logits: dict[str, Tensor] = field(default_factory=dict)  # (B, classes) by the name of the task
     weights: list[Tensor] = field(default_factory=list)  # (classes,) a task: inverse frequency in the training fold
-    places: Tensor | None = None  # (B, PARTS, h, w) logits of each part at each place, where they are asked for
 
 
 class TwoStage(System):
@@ -55,12 +54,7 @@ class TwoStage(System):
         # class weights over the number of classes that occur; else inverse frequencies, as the paper
         balance: bool = True
         dropout: float = 0.5  # before each task's classifier
-        bands: int = 1  # stripes across the body, from head to foot, that the first stage pools each by itself
         jitter: float = 0.0  # of each channel's light in training, as a share
-        recolour: float = 0.0  # probability of channels in another order; what was asked of colours becomes unknown
-        mix: float = 0.0  # probability, twice, that an image is another person's from a random row down
-        paste: float = 0.0  # probability of a bag or a hat of another image of the batch; needs part maps
-        parts: float = 0.0  # weight of being asked which parts of the body stand where; needs part maps
         dimensions: int = 128  # of the second stage's embedding
         margin: float = 1.0  # of the triplet loss, a squared distance
 
@@ -68,15 +62,7 @@ class TwoStage(System):
             choose(self.stage, STAGES, "stage")
             choose(self.loss, LOSSES, "loss")
             require(self, "a share from 0 to below 1", "dropout")
-            require(self, "at least 1", "bands")
-            require(self, "a number from 0 to 1", "jitter", "recolour", "mix", "paste")
-            if self.stage == "identity" and (self.recolour or self.mix or self.paste or self.parts or self.bands > 1):
-                raise InputError(
-                    "recolour, mix, paste, parts and bands are of the attribute stage: leave them out of the "
-                    "identity one."
-                )
-            if not self.parts >= 0:
-                raise InputError(f"parts is {self.parts}: give a weight, 0 for none.")
+            require(self, "a number from 0 to 1", "jitter")
             if self.dimensions < 1 or not self.margin > 0 or not self.gamma >= 0 or not self.tau >= 0:
                 raise InputError("dimensions must be at least 1, margin above 0, gamma and tau not negative.")
 
@@ -89,11 +75,8 @@ class TwoStage(System):
             self.embed = nn.Linear(z, options.dimensions)
             return
         self.heads = nn.ModuleList(
-            nn.Sequential(nn.Dropout(options.dropout), nn.Linear(z * options.bands, len(task.classes)))
-            for task in self.asked
+            nn.Sequential(nn.Dropout(options.dropout), nn.Linear(z, len(task.classes))) for task in self.asked
         )
-        if options.parts:
-            self.places = nn.Conv2d(z, len(PARTS), 1)
         # a class that nobody of the fold has is never a label there, so its weight is never used: 0 says so
         for i, weights in enumerate(class_weights(targets.counts, targets.tasks, absent=0.0)):
             # over the number of classes that occur a weighted task speaks as loud as a plain one on average; else ten
@@ -102,13 +85,12 @@ class TwoStage(System):
             self.register_buffer(f"weights{i}", weights / occur)
 
     def forward(self, images: Tensor) -> Output:
+        feature = self.backbone(images).mean((2, 3))
         if self.options.stage == "identity":
-            return Output(self.embed(F.relu(self.backbone(images).mean((2, 3)))))
-        features = self.backbone(images)
-        feature = striped(features, self.options.bands).mean((2, 3))
+            return Output(self.embed(F.relu(feature)))
         weights = [self.get_buffer(f"weights{i}") for i in range(len(self.heads))]
         logits = {name: head(feature) for name, head in zip(self.tasks, self.heads, strict=True)}
-        return Output(feature, logits, weights, self.places(features) if self.options.parts else None)
+        return Output(feature, logits, weights)
 
     def describe(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to descriptors (B, D)."""
@@ -119,12 +101,12 @@ class TwoStage(System):
         return list(self(images).logits.values())
 
     def classifiers(self) -> list[Tensor]:
-        """Rows of each task's classifier, T of (classes, bands Z); none in the second stage."""
+        """Rows of each task's classifier, T of (classes, Z); none in the second stage."""
         return [head.get_parameter("1.weight") for head in self.heads] if self.tasks else []
 
     def attribute_map(self, images: Tensor) -> Tensor:
-        """The map (B, bands Z, H, W) behind the attributes."""
-        return striped(self.backbone(images), self.options.bands)
+        """The map (B, Z, H, W) behind the attributes."""
+        return self.backbone(images)
 
     @staticmethod
     def learns_attributes(options: Options) -> bool:
@@ -132,30 +114,12 @@ class TwoStage(System):
         return options.stage == "attributes"
 
     @staticmethod
-    def needs_parts(options: Options) -> bool:
-        """Where things are cut out by their part maps, or the maps are asked for."""
-        return options.paste > 0 or options.parts > 0
-
-    @staticmethod
     def invent(batch: Batch, tasks: Sequence[Task], options: Options, generator: torch.Generator) -> Batch:
-        """A training batch in other light, with people there are not, recoloured, put together: as the options ask."""
-        images, labels = batch["image"], batch["attributes"]
-        if options.jitter:  # first, so that what is put together was seen in different light
-            images = jitter(images, options.jitter, generator)
-        if options.recolour:
-            coloured = torch.tensor([len(task.columns) > 1 for task in tasks])
-            images, labels = recolour(images, labels, coloured, options.recolour, generator)
-        layers = layered({**batch, "image": images})  # what is put together takes its part maps along
-        if options.paste:
-            things = [PARTS[task.name] if task.name in THINGS else 0 for task in tasks]
-            layers, labels = paste(layers, labels, batch["parts"], things, options.paste, generator)
-        if options.mix:
-            for _ in range(2):  # head, middle and legs may be of three people
-                layers, labels = mix(layers, labels, torch.tensor(spans(tasks)), options.mix, generator)
-        return {**parted(batch, layers), "attributes": labels}
+        """A training batch in other light, where the options ask for it."""
+        return {**batch, "image": jitter(batch["image"], options.jitter, generator)} if options.jitter else batch
 
     def objective(self, output: Output, batch: Batch) -> dict[str, Tensor]:
-        """One loss a task, by its name, and that of the parts; or the triplet loss of anchor, positive, negative."""
+        """One loss a task, by its name; or the triplet loss of anchor, positive, negative."""
         options = self.options
         if options.stage == "identity":
             anchor, positive, negative = output.embedding.chunk(3)
@@ -165,10 +129,7 @@ class TwoStage(System):
             logits = [adjust(x, w, options.tau) for x, w in zip(logits, output.weights, strict=True)]
             kind = "cross_entropy"
         losses = task_losses(logits, batch["attributes"], kind=kind, weights=output.weights, gamma=options.gamma)
-        named = dict(zip(output.logits, losses, strict=True))
-        if output.places is not None and "parts" in batch:  # people held out have none
-            named["parts"] = options.parts * part_presence(output.places, batch["parts"]).mean()
-        return named
+        return dict(zip(output.logits, losses, strict=True))
 
     @torch.no_grad()
     def watch(self, output: Output, batch: Batch) -> dict[str, Tensor]:
@@ -212,17 +173,3 @@ class TwoStage(System):
         "cross_entropy | weighted > focal | alpha_focal in global macro F1 and global accuracy",
         "second stage with the first, cluster negatives > second stage without the first, cluster negatives in mAP",
     )
-
-
-def striped(features: Tensor, bands: int) -> Tensor:
-    """A map (B, Z, h, w) as one of `bands` Z channels, whose mean is the mean of every stripe by itself.
-
-    Each stripe of rows has channels of its own, which are 0 outside and `bands` times the map inside: a linear
-    classifier on their mean then knows where it looks, and its class activation map is still one product. Stripes of
-    one height, or of as near to it as whole rows allow.
-    """
-    if bands == 1:
-        return features
-    row = torch.arange(features.shape[2], device=features.device) * bands // features.shape[2]  # the stripe of each
-    inside = (row == torch.arange(bands, device=features.device)[:, None]).to(features)  # (bands, h)
-    return (bands * inside[:, None, :, None] * features[:, None]).flatten(1, 2)
