@@ -157,22 +157,26 @@ def _sun(c: Cues) -> Array:
 
 
 def _bilinear(texture: Tensor, page: Tensor, x: Tensor, y: Tensor, repeat: tuple[bool, bool]) -> list[Tensor]:
-    """Channels of texture (P, H, W, C), picture page (B,), at texel coordinates x, y (B, h, w)."""
+    """Channels of texture (P, H, W, C), picture page (B,), at texel coordinates x, y, which are broadcast to (B, h, w)."""
     height, width = texture.shape[1:3]
     x0, y0 = x.floor(), y.floor()
-    fx, fy = (x - x0)[..., None], (y - y0)[..., None]
+    fx, fy = x - x0, y - y0
 
     def index(value: Tensor, size: int, wraps: bool) -> Tensor:
         value = value.to(torch.int64)
         return value.remainder(size) if wraps else value.clamp(0, size - 1)
 
-    flat = texture.reshape(-1, texture.shape[-1])
     start = (page * (height * width))[:, None, None]
     xa, xb = (index(x0 + k, width, repeat[0]) for k in (0, 1))
     ya, yb = (start + index(y0 + k, height, repeat[1]) * width for k in (0, 1))
-    low = flat[ya + xa] * (1 - fx) + flat[ya + xb] * fx
-    high = flat[yb + xa] * (1 - fx) + flat[yb + xb] * fx
-    return list((low * (1 - fy) + high * fy).unbind(-1))
+    corners = [y + x for y in (ya, yb) for x in (xa, xb)]
+
+    def mixed(values: Tensor) -> Tensor:
+        a, b, c, d = (values.index_select(0, at.reshape(-1)).view(at.shape) for at in corners)
+        low, high = a * (1 - fx) + b * fx, c * (1 - fx) + d * fx
+        return low * (1 - fy) + high * fy
+
+    return [mixed(channel) for channel in texture.reshape(-1, texture.shape[-1]).unbind(-1)]
 
 
 def _boxed(x: Tensor, passes: int) -> Tensor:
@@ -185,7 +189,7 @@ def _boxed(x: Tensor, passes: int) -> Tensor:
 
 
 def _shadow(world: Solids, capture: Array, sun: Array, x: Tensor, z: Tensor) -> Tensor:
-    """Shade 0..1 of ground points x, z (B, H, W): in it is what the silhouette of the actors hides from the sun."""
+    """Shade 0..1 of ground points x (B, 1, W), z (B, H, 1): in it is what the silhouette of the actors hides from the sun."""
     device = x.device
     side = np.stack([sun[:, 2], np.zeros(len(sun)), -sun[:, 0]], axis=1)
     side = side / np.linalg.norm(side, axis=1, keepdims=True)
@@ -231,11 +235,11 @@ def _background(c: Cues, window: Window, world: Solids, capture: Array, sun: Arr
     place_x, place_z = each(c["place_x"]), each(c["place_z"])
     walls, grounds, _ = _painted(device)
     page = torch.from_numpy(c["camera"].copy()).to(device)
-    depth = (v * inv_sin).clamp(-4, 4).expand(-1, -1, window.width)
+    depth = (v * inv_sin).clamp(-4, 4)
     wall = _bilinear(walls, page, (u * inv_yaw + place_x) * (1 / TEXEL), up * (1 / TEXEL), (True, False))
     ground = _bilinear(grounds, page, (u + place_x) * (1 / TEXEL), (depth + place_z) * (1 / TEXEL), (True, True))
-    shade = _shadow(world, capture, sun, u.expand_as(depth), -depth) * each(c["camera_shadow"])
-    near = torch.zeros_like(depth)
+    shade = _shadow(world, capture, sun, u, -depth) * each(c["camera_shadow"])
+    near = torch.zeros_like(up)
     for foot in _feet(world, len(page)):  # contact: the ground is dark close to the soles
         dx, dz = u - each(foot[:, 0]), depth + each(foot[:, 1])
         near = torch.maximum(near, (1 - (dx * dx * 90 + dz * dz * 30)).clamp(min=0))
@@ -252,51 +256,63 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _shade(
-    p: Patches, solids: Solids, looks: Array, depth: Tensor, winner: Tensor, window: Window, tilt: Array, c: Cues
+    p: Patches,
+    solids: Solids,
+    capture: Array,
+    looks: Array,
+    depth: Tensor,
+    winner: Tensor,
+    window: Window,
+    tilt: Array,
+    c: Cues,
 ) -> tuple[Tensor, Tensor]:
     """Colour (3, K) and flat sample index (K,) of all samples (of B x H x W) where a solid is seen."""
     device = depth.device
     flat = torch.nonzero(winner.reshape(-1) >= 0)[:, 0]
     if not len(flat):
         return torch.zeros(3, 0, device=device), flat
-    patch = winner.reshape(-1)[flat].to(torch.int64)
-    height, width = window.height, window.width
-    line = torch.div(flat, width, rounding_mode="floor")
-    image = torch.div(flat, height * width, rounding_mode="floor")
-    row, column = line - image * height, flat - line * width
-    left, top, du, dv = (_tensor(x, device)[image] for x in (window.left, window.top, window.du, window.dv))
-    u, v = left + (column + 0.5) * du, top - (row + 0.5) * dv
-    w, normal = surface(torch.from_numpy(p.table).to(device)[:, patch], u, v)
-    solid = torch.from_numpy(p.solid).to(device)[patch]
+    patch = winner.reshape(-1).index_select(0, flat)
+    solid = torch.from_numpy(p.solid).to(device).index_select(0, patch)
+    image = torch.from_numpy(capture).to(device).index_select(0, solid)
+    line = torch.div(flat, window.width, rounding_mode="floor")
+    across = flat - (line - image) * window.width  # the place in a table (B, width)
+    left, top, du, dv = (_tensor(x, device, 1) for x in (window.left, window.top, window.du, window.dv))
+    columns, rows = (torch.arange(size, device=device) for size in (window.width, window.height))
+    u = (left + (columns + 0.5) * du).reshape(-1).index_select(0, across)
+    v = (top - (rows + 0.5) * dv).reshape(-1).index_select(0, line)
+    w, normal = surface(torch.from_numpy(p.table).to(device).index_select(1, patch), u, v)
     shift = -np.sum(solids.texture * solids.anchor[:, None, :], axis=2)
     axes = _tensor(np.concatenate([solids.texture.reshape(-1, 9), shift, solids.quarter[:, None]], axis=1).T, device)
-    axes = axes[:, solid]
+    axes = axes.index_select(1, solid)
     where = [axes[3 * i] * u + axes[3 * i + 1] * v + axes[3 * i + 2] * w + axes[9 + i] for i in range(3)]
     look = _tensor(looks.reshape(-1, WIDTH).T, device)
-    material = look[:, torch.from_numpy(solids.material).to(device)[solid]]
+    material = look.index_select(1, torch.from_numpy(solids.material).to(device).index_select(0, solid))
     base = paint(material, [*where, axes[12]], _painted(device)[2])
     # The light: a key with cast shadows, the sky from above, and less of it in creases.
-    towards = _tensor(np.einsum("nij,nj->ni", tilt, _sun(c)).T, device)[:, image]
-    above = _tensor(tilt[:, :, 1].T, device)[:, image]
+    sun, sky = (_tensor(x.T, device) for x in (np.einsum("nij,nj->ni", tilt, _sun(c)), tilt[:, :, 1]))
+    towards, above = sun.index_select(1, image), sky.index_select(1, image)
     facing = _dot(normal, towards).clamp(min=0)
     open_sky = _dot(normal, above) * 0.28 + 0.72
+    first = torch.arange(len(left), device=device)[:, None] * window.height
 
     def depth_at(du_m: Tensor, dv_m: Tensor) -> Tensor:
-        x = (column + (du_m / du).round()).clamp(0, width - 1)
-        y = (row - (dv_m / dv).round()).clamp(0, height - 1)
-        return depth.reshape(-1)[((image * height + y.to(torch.int64)) * width) + x.to(torch.int64)]
+        """Depth beside every sample, by an offset (B, 1) that is the same in all of an image."""
+        x = (columns + (du_m / du).round()).clamp(0, window.width - 1).to(torch.int64)
+        y = (rows - (dv_m / dv).round()).clamp(0, window.height - 1).to(torch.int64)
+        start = ((first + y) * window.width).reshape(-1).index_select(0, line)
+        return depth.reshape(-1).index_select(0, start + x.reshape(-1).index_select(0, across))
 
     lit = torch.ones_like(u)
     for reach in (0.05, 0.11, 0.20):
-        over = depth_at(towards[0] * reach, towards[1] * reach) - (w + towards[2] * reach)
-        lit = torch.where((over > 0.012) & (over < 0.35), lit * 0.5, lit)
+        over = depth_at(sun[0, :, None] * reach, sun[1, :, None] * reach) - (w + towards[2] * reach)
+        lit = lit - lit * ((over > 0.012) & (over < 0.35)) * 0.5
     hidden = torch.zeros_like(u)
     for a, b in ((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)):
-        over = depth_at(torch.full_like(u, 0.040 * a), torch.full_like(u, 0.040 * b)) - w
-        hidden += torch.where(over < 0.3, (over - 0.008) * 9, torch.zeros_like(u)).clamp(0, 1)
+        over = depth_at(torch.full_like(du, 0.040 * a), torch.full_like(dv, 0.040 * b)) - w
+        hidden += ((over - 0.008) * 9).clamp(0, 1) * (over < 0.3)
     creases = 1 - hidden * 0.095
     rim = normal[2] * 0.22 + 0.78
-    key, ambient = (_tensor(c[name].T, device)[:, image] for name in ("camera_key", "camera_ambient"))
+    key, ambient = (_tensor(c[name].T, device).index_select(1, image) for name in ("camera_key", "camera_ambient"))
     half = torch.stack([towards[0], towards[1], towards[2] + 1])
     shine = _dot(normal, half).clamp(min=0)
     shine = shine * shine / _dot(half, half)
@@ -362,8 +378,11 @@ def _mean(x: Tensor) -> Tensor:
 
 def _majority(parts: Tensor) -> Tensor:
     """Most frequent of the labels of each pixel's samples, the smaller one if they tie."""
-    a, b, c, _ = torch.sort(torch.stack(_samples(parts)), dim=0)[0]
-    return torch.where(a == b, a, c)
+    a, b, c, d = _samples(parts)
+    (low, b), (c, high) = ((torch.minimum(x, y), torch.maximum(x, y)) for x, y in ((a, b), (c, d)))
+    lowest, c, b = torch.minimum(low, c), torch.maximum(low, c), torch.minimum(b, high)
+    second = torch.minimum(b, c)
+    return torch.where(lowest == second, lowest, torch.maximum(b, c))
 
 
 def _render(
@@ -381,13 +400,14 @@ def _render(
     fine = _window(posed, c, SAMPLES * height, SAMPLES * width)
     p = patches(posed)
     depth, winner = visible(p, image[p.solid], fine, device)
-    colour, flat = _shade(p, posed, np.concatenate([looks, thing_looks]), depth, winner, fine, tilt, c)
+    colour, flat = _shade(p, posed, image, np.concatenate([looks, thing_looks]), depth, winner, fine, tilt, c)
     samples = torch.zeros(3, depth.numel(), device=device)
-    samples[:, flat] = colour
+    samples.index_copy_(1, flat, colour)
     coarse = Window(fine.left, fine.top, fine.du * SAMPLES, fine.dv * SAMPLES, height, width)
     scene = _background(c, coarse, world, capture, _sun(c), device)
     scene = scene * _mean((winner < 0).float()) + _mean(samples.view(3, *depth.shape))
-    part = torch.from_numpy(np.r_[posed.part[p.solid], 0].astype(np.uint8)).to(device)[winner.to(torch.int64)]
+    number = torch.from_numpy(np.r_[0, posed.part[p.solid]].astype(np.uint8)).to(device)
+    part = number.index_select(0, winner.reshape(-1) + 1).view(winner.shape)
     return _photograph(scene.transpose(0, 1), c), _majority(part)
 
 

@@ -45,7 +45,7 @@ def _noise(folds: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Smooth noise in -1..1; one unit of x or y is one turn of a 256 x 256 table."""
     size = len(folds)
     column, row = (_fraction(x) * size).to(torch.int64), (_fraction(y) * size).to(torch.int64)
-    return folds.reshape(-1)[row.clamp(max=size - 1) * size + column.clamp(max=size - 1)]
+    return folds.reshape(-1).index_select(0, row.clamp(max=size - 1) * size + column.clamp(max=size - 1))
 
 
 def _hoops(m: Material, p: Point, _folds: Tensor) -> Tensor:
@@ -159,7 +159,8 @@ def paint(material: Tensor, point: Point, folds: Tensor) -> Tensor:
     for number, pattern in enumerate(PATTERNS.values()):
         at = torch.nonzero(material[9] == number)[:, 0]
         if len(at):
-            m = material[:, at]
-            base[:, at] = pattern(Material(m[0:3], m[3:6], m[6:9], m[10], m[11]), [x[at] for x in point], folds)
+            m = material.index_select(1, at)
+            points = [x.index_select(0, at) for x in point]
+            base.index_copy_(1, at, pattern(Material(m[0:3], m[3:6], m[6:9], m[10], m[11]), points, folds))
     wrinkle = _noise(folds, _around(point) * 1.9 + 0.3, point[1] * 1.15 + material[11])
     return base * (1 + wrinkle * material[13])
