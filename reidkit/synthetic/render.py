@@ -396,9 +396,9 @@ def _render(
     drawn, image = [], image[p.solid]
     for start in range(0, n, batch):
         rows, mine = slice(start, start + batch), image // batch == start // batch
-        few = Patches(p.table[:, mine], p.solid[mine], p.low[mine], p.high[mine])
-        some = {name: values[rows] for name, values in c.items()}
-        drawn.append(_draw(few, posed[few.solid], image[mine] - start, look, silhouettes[rows], some, height, width))
+        own = Patches(p.table[:, mine], p.solid[mine], p.low[mine], p.high[mine])
+        views = {name: values[rows] for name, values in c.items()}
+        drawn.append(_draw(own, posed[own.solid], image[mine] - start, look, silhouettes[rows], views, height, width))
     images, parts = zip(*drawn, strict=True)
     return torch.cat(images), torch.cat(parts)
 
@@ -437,9 +437,9 @@ def choose_device(device: str | torch.device | None) -> torch.device:
 def stream(
     people: pd.DataFrame, captures: pd.DataFrame, height: int, width: int, device: torch.device, batch: int = BATCH
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Rows, images and part maps of POSED batches after the other, in order.
+    """Rows, images and part maps of up to POSED batches at once, in order.
 
-    On a CPU each core renders batches of its own with one thread. The tensors of a batch are too small for torch to
+    On a CPU each core renders captures of its own with one thread. The tensors of a batch are too small for torch to
     divide well, and threads that wait for each other are slowed down by every other program on the machine.
     """
     workers = threads = torch.get_num_threads()
