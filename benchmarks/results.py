@@ -170,9 +170,12 @@ def reduction() -> str:
 
 
 def learnable() -> str:
-    """What a network reads from the pixels of the synthetic people, task by task."""
-    table = pd.read_csv(FIGURES / "learnable.csv").iloc[:-1]
-    return markdown(table[["task", "commonest", "part map", "network", "gain", "gain 0", "gain 1", "gain 2"]])
+    """What the bundled start reads from the pixels of the synthetic people, task by task."""
+    table = pd.read_csv(FIGURES / "learnable.csv").iloc[:-3]
+    table["start"] = [f"{row.start:.1f} ± {row.deviation:.1f}" for row in table.itertuples()]
+    table["part map"] = [f"{value:.1f}" if value == value else "" for value in table["part map"]]
+    table = table.astype({"images": int, "people": int})
+    return markdown(table[["task", "images", "people", "commonest", "part map", "start"]])
 
 
 # --- numbers of the sentences that say what made a claim come out as it did -------------------------------------------
@@ -237,10 +240,10 @@ def render(name: str) -> str:
         keep_trailing_newline=True,
     )
     engine.filters |= {"points": points, "plain": lambda value: f"{value:.1f}"}
-    without = pd.read_csv(FIGURES / "learnable-pixels.csv", index_col="task")["gain"]
+    start = pd.read_csv(FIGURES / "learnable.csv", index_col="task")
     given: list[Callable[..., Any]] = [rows_of, table, mean, difference, pivot, maps, reduction, learnable, verdicts]
     given += [sharing, attention, identity, codes, summed]
-    return engine.get_template(name).render({call.__name__: call for call in given}, without=without)
+    return engine.get_template(name).render({call.__name__: call for call in given}, start=start)
 
 
 def texts() -> dict[Path, str]:
