@@ -4,6 +4,10 @@ r"""Measured scores of the systems on one data set, over splits and seeds: what 
     python benchmarks/scores.py pku --root DIR --folds 0,1,2 --systems histogram,both --set epochs=30
     python benchmarks/scores.py viper --root DIR --folds 0,1,2,3,4,5,6,7,8,9 --systems histogram,both \
         --set epochs=15 --set instances=2
+    python benchmarks/scores.py viper --root DIR --folds 0,1,2,3,4,5,6,7,8,9 --add \
+        --systems start,both-synthetic,both-imagenet,both-imagenet-256 --set epochs=15 --set instances=2
+    python benchmarks/scores.py pku --root DIR --folds 0,1,2 --add \
+        --systems start,both-synthetic,both-imagenet,both-imagenet-256 --set epochs=30
 
 Table 1 of paper 004, and its losses as sums and as means, with weight decay and without:
 
@@ -62,7 +66,20 @@ VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "random": ("ResNet-18, random weights", "baseline", {"epochs": 0}),
     "identity": ("ResNet-18, identity", "baseline", {"triplet": 0}),
     "both": ("ResNet-18, identity + triplet", "baseline", {}),
+    "start": ("ResNet-18, synthetic start, untouched", "baseline", {"epochs": 0, "pretrained": "synthetic"}),
+    "both-synthetic": ("ResNet-18, synthetic start, identity + triplet", "baseline", {"pretrained": "synthetic"}),
+    "both-imagenet": (
+        "MobileNetV2, ImageNet start, identity + triplet",
+        "baseline",
+        {"backbone": "mobilenet_v2", "pretrained": "imagenet"},
+    ),
+    "both-imagenet-256": (
+        "MobileNetV2, ImageNet start, 256 x 128, identity + triplet",
+        "baseline",
+        {"backbone": "mobilenet_v2", "pretrained": "imagenet", "height": 256, "width": 128},
+    ),
 }
+DEFAULT = ("histogram", "random", "identity", "both", "start", "both-synthetic")
 for system in ("inherent_code", "sharenet"):
     VARIANTS |= {row: (row, system, {"variant": row}) for row in SYSTEMS[system].VARIANTS}
 
@@ -118,7 +135,7 @@ def main(
     profile: Annotated[str, typer.Option()] = "quick",
     folds: Annotated[str, typer.Option()] = "0",
     seeds: Annotated[str, typer.Option()] = "0",
-    systems: Annotated[str, typer.Option()] = ",".join(VARIANTS),
+    systems: Annotated[str, typer.Option()] = ",".join(DEFAULT),
     settings: Annotated[list[str] | None, typer.Option("--set")] = None,
     grids: Annotated[list[str] | None, typer.Option("--grid", help="A setting and its values: gamma=0,1e-7")] = None,
     name_out: Annotated[str, typer.Option("--out")] = "",

@@ -63,15 +63,21 @@ def card(start: Run, crowd: Path, tests: dict[str, Path]) -> dict[str, Any]:
 
 def main(
     root: Annotated[Path | None, typer.Option(help="The crowd.")] = None,
+    trained: Annotated[
+        Path | None, typer.Option("--run", help="A finished training, of `reidkit train start`.")
+    ] = None,
     seed: Annotated[int, typer.Option()] = 0,
     epochs: Annotated[int, typer.Option(help="Of all, a quarter at half the size; by default the recipe's.")] = 0,
     out: Annotated[Path, typer.Option(help="Where the start goes; what is there is replaced.")] = BUNDLED / "resnet18",
 ) -> None:
     crowd = root or course.home() / "datasets" / "synthetic-crowd"
     synthetic.write(crowd, size="crowd", seed=seed)
-    changes = {"epochs": epochs, "half": epochs // 4, "most": 5 * epochs // 12} if epochs else {}
-    plan = recipe("start", "quick", seed=seed, **changes)
-    run = load_or_fit(plan, *course.sets(plan, reidkit.read_images("synthetic", crowd)), runs=course.runs_folder())
+    if trained:
+        run = load_run(trained)
+    else:
+        changes = {"epochs": epochs, "half": epochs // 4, "most": 5 * epochs // 12} if epochs else {}
+        plan = recipe("start", "quick", seed=seed, **changes)
+        run = load_or_fit(plan, *course.sets(plan, reidkit.read_images("synthetic", crowd)), runs=course.runs_folder())
     state = run.network.state_dict()
     state["classifier.weight"] = state["classifier.weight"][:1] * 0
     kept = {name: (value.half() if value.is_floating_point() else value).cpu() for name, value in state.items()}

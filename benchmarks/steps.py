@@ -3,6 +3,7 @@ r"""Time and memory of a training step of each system's recipe, from random weig
     python benchmarks/steps.py
     python benchmarks/steps.py --profile quick --batches 10 [--small 0]
     python benchmarks/steps.py --systems aanet,part_multitask --batches 2
+    python benchmarks/steps.py --profile quick --systems baseline --set backbone=mobilenet_v2
 
 Two epochs of a few batches by the training loop itself; the second is timed. Each system has a process of its own, so
 that its peak is its own: on a GPU that of the allocator, else the most the process held less what it held before.
@@ -23,6 +24,7 @@ import typer
 
 from reidkit import backbones
 from reidkit.attributes import MARKET
+from reidkit.cli import setting
 from reidkit.data import ImageSet
 from reidkit.recipes import recipe
 from reidkit.systems import SYSTEMS
@@ -43,9 +45,9 @@ def noise(n: int, height: int, width: int) -> ImageSet:
     return ImageSet(table, pixels, torch.from_numpy(label), torch.from_numpy(answers), people, tasks)
 
 
-def measure(system: str, profile: str, batches: int) -> str:
-    """A row of the table."""
-    plan = recipe(system, profile, pretrained="none", epochs=2, validation=0, patience=0)
+def measure(system: str, profile: str, batches: int, changes: dict[str, str]) -> str:
+    """A row of the table; `changes` are settings of the recipe."""
+    plan = recipe(system, profile, **{"pretrained": "none", "epochs": 2, "validation": 0, "patience": 0, **changes})
     images = noise(plan.batch * batches, plan.height, plan.width)
     on_gpu = torch.cuda.is_available()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
@@ -66,13 +68,15 @@ def main(
     profile: Annotated[str, typer.Option()] = "paper",
     batches: Annotated[int, typer.Option(help="In an epoch.")] = 2,
     small: Annotated[int, typer.Option(help="Places up to which a convolution is a product.")] = backbones.SMALL,
+    settings: Annotated[list[str] | None, typer.Option("--set")] = None,
     one: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     if one:
         backbones.SMALL = small
-        print(measure(systems, profile, batches))
+        print(measure(systems, profile, batches, dict(setting(text) for text in settings or [])))
         return
     options = ["--profile", profile, "--batches", str(batches), "--small", str(small), "--one"]
+    options += [word for text in settings or [] for word in ("--set", text)]
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     print(f"{where}\n")
     print("| system | backbone | input | batch | weights | step | images a second | peak |\n" + "|---" * 8 + "|")

@@ -303,7 +303,7 @@ def search(
 ) -> None:
     """Find who looks most like a picture, or fits a description; with both, who looks like it among those that fit."""
     from . import plots
-    from .backbones import BUNDLED
+    from .backbones import bundled
     from .course import runs_folder
     from .finding import PICTURES, find
     from .runs import load_run
@@ -321,7 +321,7 @@ def search(
         raise InputError(f"--top is {top}: ask for at least one place.")
     if image is None and not attributes:
         raise typer.BadParameter('give a picture, or --attributes such as "gender=female".')
-    source, picture = load_run(run or BUNDLED / "resnet18"), str(absolute(image)) if image else None
+    source, picture = load_run(run or bundled("resnet18")), str(absolute(image)) if image else None
     if run is None:  # what it finds is kept where runs are, not in the package
         source = replace(source, folder=runs_folder() / f"bundled-{source.images}")
         source.folder.mkdir(parents=True, exist_ok=True)

@@ -60,9 +60,7 @@ class Features:
                 table.attrs = json.loads(about["attrs"])
                 return cls(file.get_tensor("descriptor"), table)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{path} holds no descriptors ({error}): run `reidkit train` again to write them."
-            ) from None
+            raise InputError(f"{path} holds no descriptors ({error}): run `reidkit train` again.") from None
 
 
 @torch.inference_mode()
@@ -120,18 +118,13 @@ def answer(run: Run, images: ImageSet, *, batch: int = 256, progress: bool = Fal
     Raises:
         InputError: a run whose network answers no attributes.
     """
-    if not run.tasks:
-        raise InputError(f"{run.folder} answers no attributes: give a run of a system that learns them.")
+    if not run.network.tasks:
+        raise InputError(f"{run.folder} answers no attributes: give a run of a system, or stage, that learns them.")
     fabric = fabric_for(run.recipe)
     system, rows = run.network.to(fabric.device).eval(), []
     for pixels in _batches(images, fabric, batch, "answering" if progress else ""):
         with fabric.autocast():
             rows.append([logits.float().softmax(1).cpu() for logits in system.answer(pixels)])
-    if not rows or not rows[0]:
-        raise InputError(
-            f"{run.folder} answers no attributes in this stage: give the run of its attribute stage, or of a system "
-            "that learns them."
-        )
     return Answers(tuple(torch.cat(task) for task in zip(*rows, strict=True)), run.tasks, images.table)
 
 

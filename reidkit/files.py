@@ -43,8 +43,6 @@ def new_folder(path: Path, *, instead: bool = False) -> Iterator[Path]:
         try:
             temporary.rename(path)
         except OSError:
-            raise InputError(
-                f"{path} was written by another process in the meantime: look at it, then try again."
-            ) from None
+            raise InputError(f"{path} was written by another process meanwhile: look at it, then try again.") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

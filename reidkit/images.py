@@ -399,9 +399,8 @@ def check_schema(images: pd.DataFrame) -> None:
         raise InputError(f"pid {images['pid'].min()} is below -1; people are 0 or more, -1 is junk")
     twice = images.duplicated(["path", "split"])
     if twice.any():
-        first = images[twice].iloc[0]
-        text = f"{first['path']} stands twice in {first['split']}"
-        raise InputError(f"{text} ({twice.sum()} such rows); keep one row an image")
+        path, split = images.loc[twice, ["path", "split"]].iloc[0]
+        raise InputError(f"{path} stands twice in {split} ({twice.sum()} such rows); keep one row an image")
 
 
 def is_person(images: pd.DataFrame) -> pd.Series:

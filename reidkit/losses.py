@@ -49,9 +49,7 @@ def cross_entropy(logits: Tensor, label: Tensor, *, weight: Tensor | None = None
     if weight is None:
         return loss
     if weight.shape != logits.shape[1:]:
-        raise InputError(
-            f"weight has the shape {tuple(weight.shape)}, expected one for each of {logits.shape[1]} classes."
-        )
+        raise InputError(f"weight has the shape {tuple(weight.shape)}: give one for each of {logits.shape[1]} classes.")
     return loss * weight.to(loss)[label.clamp(min=0)]
 
 

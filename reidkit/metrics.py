@@ -132,8 +132,7 @@ def attribute_scores(labels: np.ndarray, answers: np.ndarray, tasks: Sequence[Ta
         rows.append((task.name, len(truth), *(100 * x for x in (commonest, (truth == said).mean(), f1, recall))))
     table = pd.DataFrame(rows, columns=["task", "n", "commonest", "accuracy", "macro_f1", "mean_accuracy"])
     table = table.set_index("task")
-    overall = table.drop(columns="n").mean()
-    table.loc["global"] = {"n": table["n"].max(), **overall}
+    table.loc["global"] = {**table.mean(), "n": table["n"].max()}
     return table.astype({"n": int})
 
 
@@ -159,7 +158,7 @@ def column_scores(labels: np.ndarray, yes: np.ndarray, columns: np.ndarray, task
     each = pd.DataFrame({"n": n, "commonest": 100 * np.maximum(share, 1 - share), "accuracy": 100 * right})
     table = each.groupby(columns[:, 0]).agg({"n": "max", "commonest": "mean", "accuracy": "mean"})
     table.index = pd.Index([tasks[t].name for t in table.index], name="task")
-    table.loc["global"] = {"n": table["n"].max(), **table[["commonest", "accuracy"]].mean()}
+    table.loc["global"] = {**table.mean(), "n": table["n"].max()}
     return table.astype({"n": int})
 
 

@@ -136,13 +136,6 @@ def tiled(tiles: Sequence[Tile | None], columns: int, width: float, height: floa
     return figure
 
 
-def plain_numbers(axes: Axes) -> None:
-    """0.1, 1, 10 on logarithmic axes instead of powers, and nothing between them."""
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter("")
-
-
 def mark_points(axes: Axes, points: Points | None, least: float = 0) -> None:
     """Two rates each as a mark, in percent; what is below the least stands on the edge."""
     for (name, rates), marker in zip((points or {}).items(), "osD^v", strict=False):
@@ -574,15 +567,16 @@ def pair_distances(
         pairs: genuine and impostor distances.
         marks: by name, thresholds.
         axes: where to draw; None: a new figure.
-        log: logarithmic heights, for the tails.
+        log: logarithmic heights, for the tails, and the legend beside them.
     """
     axes = own_axes(axes, 6.0, 2.8)
     labels = [f"impostor ({pairs.n_impostor:,} pairs)", f"genuine ({len(pairs.genuine):,} pairs)"]
     densities(axes, pairs.impostor, pairs.genuine, labels, bins=69, alpha=0.55)
-    upright(axes, marks, ".3g", 1.2)
+    upright(axes, marks, "#.3g", 1.2)
     if log:
-        axes.set(yscale="log", ylim=(1e-3, 2e3), yticks=[1e-3, 1e-2, 1e-1, 1, 10])  # room above for the legend
-    return labelled(axes, legend="upper right", xlabel="distance", ylabel="density", title="Genuine and impostor pairs")
+        axes.set_yscale("log")
+    place = "beside" if log else "upper right"
+    return labelled(axes, legend=place, xlabel="distance", ylabel="density", title="Genuine and impostor pairs")
 
 
 def error_curves(table: pd.DataFrame, equal: EqualError | None = None, axes: Axes | None = None) -> Axes:
@@ -621,50 +615,10 @@ def trade_off(curves: Tables, points: Points | None = None, axes: Axes | None = 
     axes.set(
         xscale="log", yscale="log", xlim=(least, 120), ylim=(least, 120), title="What one error costs in the other"
     )
-    plain_numbers(axes)
+    for axis in (axes.xaxis, axes.yaxis):  # 0.1, 1, 10 instead of powers, and nothing between them
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
     return labelled(axes, legend="lower left", xlabel="FAR, % of the strangers", ylabel="FRR, % of the matches")
-
-
-def promises(tables: Tables, axes: Axes | None = None) -> Axes:
-    """False accept rate on other people, with bands, against the one wished for; on the diagonal the wish is kept.
-
-    Args:
-        tables: by name, columns wish, far, far_low, far_high; rates from 0 to 1.
-        axes: where to draw; None: a new figure.
-    """
-    axes = own_axes(axes, 4.6, 3.4)
-    for (name, table), colour, marker in zip(tables.items(), PALETTE, "os^D", strict=False):
-        wish = 100 * table["wish"]
-        axes.fill_between(wish, 100 * table["far_low"], 100 * table["far_high"], color=colour, alpha=0.2, linewidth=0)
-        axes.loglog(wish, 100 * table["far"], marker + "-", color=colour, markersize=4, label=name)
-    ends = 100 * next(iter(tables.values()))["wish"].agg(["min", "max"])
-    axes.plot(ends, ends, color="0.4", linestyle="--", linewidth=1, label="promise kept")
-    plain_numbers(axes)
-    return labelled(axes, xlabel="FAR wished for, %", ylabel="FAR of people never seen, %", title="Wished for, and got")
-
-
-def spreads(draws: Mapping[str, np.ndarray], axes: Axes | None = None, *, xlabel: str, title: str = "") -> Axes:
-    """Values of several kinds as rows of dots, the middle 95 % of each as a bar with its width written beside it.
-
-    Args:
-        draws: by name, (N,) values.
-        axes: where to draw; None: a new figure.
-        xlabel: what the values are.
-        title: of the axes.
-    """
-    axes = own_axes(axes, 6.4, 0.9 + 0.5 * len(draws))
-    rng = np.random.default_rng(0)
-    for at, (values, colour) in enumerate(zip(draws.values(), PALETTE, strict=False)):
-        finite = np.asarray(values)[np.isfinite(values)]
-        if not len(finite):
-            continue
-        low, high = np.quantile(finite, [0.025, 0.975])
-        axes.plot(finite, at + rng.uniform(-0.3, 0.3, len(finite)), ".", color=colour, markersize=2.5, alpha=0.5)
-        axes.plot([low, high], [at, at], color=BLACK, linewidth=2, solid_capstyle="butt")
-        axes.text(1.01, at, f"{high - low:.2g} wide", transform=axes.get_yaxis_transform(), va="center", fontsize=8)
-    n = len(draws)
-    axes.set(xlabel=xlabel, title=title, ylim=(n - 0.5, -0.5), yticks=range(n), yticklabels=list(draws))
-    return axes
 
 
 def open_set(curves: Tables, points: Points | None = None, axes: Axes | None = None) -> Axes:
@@ -685,16 +639,19 @@ def open_set(curves: Tables, points: Points | None = None, axes: Axes | None = N
     return labelled(axes, title="Open set", xlim=(-2, 102), ylim=(0, 102))
 
 
-def alarms(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
+def alarms(table: pd.DataFrame, points: Points | None = None, axes: Axes | None = None) -> Axes:
     """False alarm rate of queries against the false accept rate of pairs at the same threshold, in percent.
 
     Args:
-        table: columns far, false_alarm, independent (what it would be if pairs erred by themselves); from 0 to 1.
+        table: columns far, false_alarm, independent (what it would be if pairs erred by themselves); rates from 0 to 1,
+            far above 0.
+        points: by name, (far, false_alarm) of single thresholds.
         axes: where to draw; None: a new figure.
     """
     axes = own_axes(axes, 4.4, 3.0)
     axes.plot(100 * table["far"], 100 * table["false_alarm"], color=BLUE, label="measured")
     axes.plot(100 * table["far"], 100 * table["independent"], "--", color=ORANGE, label="if every pair erred alone")
+    mark_points(axes, points, 100 * table["far"].min())
     axes.set(xscale="log", ylim=(-2, 102), title="One query meets many strangers")
     axes.xaxis.set_major_formatter("{x:g}")
     return labelled(axes, xlabel="FAR, % of the pairs", ylabel="false alarms, % of the unknown queries")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from difflib import get_close_matches
 from typing import Any
 
 from .distances import METRICS
-from .errors import InputError, choose
+from .errors import InputError, choose, nearest
 from .systems import SYSTEMS, System
+from .systems.base import require
 
 PROFILES = ("smoke", "quick", "paper")
 CHOICES = {  # fields of a recipe that take a name
@@ -20,10 +20,6 @@ CHOICES = {  # fields of a recipe that take a name
     "metric": METRICS,
     "negatives": ("batch", "random", "cluster", "similar"),
 }
-POSITIVE = ("height", "width", "batch", "lr")
-NATURAL = (
-    "seed", "epochs", "instances", "backbone_lr", "weight_decay", "momentum", "warmup", "pad", "erase", "patience",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,8 +32,8 @@ class Recipe:
     profile: str = "quick"
     seed: int = 0
     backbone: str = "resnet18"
-    pretrained: str = "none"  # "none", "torchvision" (the papers' ImageNet weights), "torchvision-v2", a file or a run
-    last_stride: int = 1  # of a ResNet (Sun et al. 2018)
+    pretrained: str = "none"  # or "synthetic", "imagenet", "torchvision", "torchvision-v2", a file, a run's folder
+    last_stride: int = 1  # of a ResNet or MobileNetV2 (Sun et al. 2018)
     height: int = 128  # pixels
     width: int = 64  # pixels
     epochs: int = 12
@@ -66,38 +62,25 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, names in CHOICES.items():
             choose(getattr(self, name), names, name)
-        for name in POSITIVE:
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} is {getattr(self, name)}: give a number above 0.")
-        for name in NATURAL:
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name} is {getattr(self, name)}: give 0 or more.")
-        share, n, fewest = self.validation, self.batch, 2 * self.instances
-        for wrong, sentence in (
-            (not 0 <= share < 1, f"validation is {share}: give a share of the people from 0 to below 1."),
-            (
-                self.patience and not share,
-                "patience needs people to validate on: give validation a share, such as 0.4.",
-            ),
-            (self.clusters < 1, f"clusters is {self.clusters}: give at least 1."),
-            (
-                self.negatives != "batch" and n < 6,
-                f"a batch of {n} images holds fewer than two triplets: give batch at least 6.",
-            ),
-            (n < 2, f"a batch of {n} image is too small: give batch at least 2."),
-            (
-                n < fewest,
-                f"a batch of {n} images with {self.instances} of each person holds fewer than two people: give batch "
-                f"at least {fewest}.",
-            ),
-            (
-                self.backbone == "alexnet" and min(self.height, self.width) < 63,
-                f"AlexNet sees nothing in images of {self.height} x {self.width} pixels: give height and width of at "
-                "least 63.",
-            ),
-        ):
-            if wrong:
-                raise InputError(sentence)
+        require(self, "a number above 0", "height", "width", "batch", "lr")
+        require(self, "0 or more", "seed", "epochs", "instances", "backbone_lr", "weight_decay", "momentum", "warmup")
+        require(self, "0 or more", "pad", "erase", "patience")
+        require(self, "at least 1", "clusters")
+        require(self, "a share from 0 to below 1", "validation")
+        n, fewest = self.batch, 2 * self.instances
+        if self.patience and not self.validation:
+            raise InputError("patience needs people to validate on: give validation a share, such as 0.4.")
+        if self.negatives != "batch" and n < 6:
+            raise InputError(f"a batch of {n} images holds fewer than two triplets: give batch at least 6.")
+        if n < 2:
+            raise InputError(f"a batch of {n} image is too small: give batch at least 2.")
+        if n < fewest:
+            raise InputError(
+                f"{n} images, {self.instances} of each, show fewer than two people: give batch at least {fewest}."
+            )
+        if self.backbone == "alexnet" and min(self.height, self.width) < 63:
+            size = f"{self.height} x {self.width}"
+            raise InputError(f"AlexNet sees nothing in {size} pixels: give height and width of at least 63.")
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2)
@@ -148,8 +131,8 @@ def recipe(system: str | type[System], profile: str = "quick", variant: str = ""
         elif name in options:
             values["options"][name] = typed(name, value, options[name])
         else:
-            near = get_close_matches(name, [*own, *options], 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join([*own, *options])}."
+            near = nearest(name, [*own, *options])
+            hint = f"did you mean {near!r}?" if near else f"known are {', '.join([*own, *options])}."
             raise InputError(f"{chosen.name} has no setting {name!r}: {hint}")
     chosen.Options(**values["options"])  # a wrong value is refused here, before any image is read
     return Recipe(**values)

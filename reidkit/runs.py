@@ -8,7 +8,6 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from .attributes import Task
+from .backbones import bundled
 from .data import ImageSet, Targets
 from .devices import fabric_for
-from .errors import InputError
+from .errors import InputError, nearest
 from .files import write_whole
 from .recipes import Recipe, system_of
 from .source import environment, source_hash
@@ -150,8 +150,8 @@ def load_run(folder: Path | str, system: type[System] | None = None) -> Run:
     """
     home = Path(folder).expanduser()
     if not home.is_dir():
-        near = get_close_matches(home.name, [path.name for path in home.parent.glob("*-*")], 1)
-        hint = f"; the nearest there is {near[0]!r}" if near else ""
+        near = nearest(home.name, [path.name for path in home.parent.glob("*-*")])
+        hint = f"; the nearest there is {near!r}" if near else ""
         raise InputError(f"there is no run in {home}{hint}: `reidkit train` makes one and prints its folder.")
     try:
         recipe = Recipe.from_json((home / "recipe.json").read_text())
@@ -199,12 +199,17 @@ def run_folder(recipe: Recipe, train: ImageSet, validation: ImageSet | None = No
 
 
 def code_of(recipe: Recipe, system: type[System] | None = None) -> list[str]:
-    """Which code a training learns by: its system, losses and augmentation; then that of the run it starts from.
+    """Which code a training learns by: its system, losses and augmentation; then what it starts from.
 
-    See `source.source_hash`. The second is left out where the training starts from no run, or that run noted none.
+    See `source.source_hash`. What it starts from is the code of a run, or the content of a file of weights, such as
+    that of the bundled start; left out where there is neither, or that run noted none.
     """
     own = source_hash(system_of(system or recipe.system), augmented, known=(System,))
-    return [own, *noted(Path(recipe.pretrained).expanduser()).get("code", [])]
+    comes_along = recipe.pretrained == "synthetic"
+    start = bundled(recipe.backbone) / "model.safetensors" if comes_along else Path(recipe.pretrained).expanduser()
+    if start.is_file():
+        return [own, hashlib.sha256(start.read_bytes()).hexdigest()[:8]]
+    return [own, *noted(start).get("code", [])]
 
 
 def noted(folder: Path) -> dict[str, Any]:

@@ -278,10 +278,7 @@ def ready(recipe: Recipe, train: ImageSet, validation: ImageSet | None, system: 
             f"{recipe.system} learns attributes and these images have none: give `load` the attributes of the people."
         )
     if needs_parts(recipe, system) and train.parts is None:
-        raise InputError(
-            f"{recipe.system} learns where the parts of the body are and these images have no part maps: set parts=0, "
-            "or see course.sets."
-        )
+        raise InputError(f"{recipe.system} learns body parts and these images have no part maps: set parts=0.")
     if recipe.validation and validation is None:
         raise InputError(f"validation is {recipe.validation} and no validation images were given: see course.sets.")
     if validation is not None and not chosen.VALIDATES:

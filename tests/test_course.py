@@ -193,6 +193,19 @@ def test_a_lesson_runs_again_when_what_it_depends_on_has_changed(
     assert small() != both
 
 
+def test_a_kept_lesson_without_its_figures_runs_again(small: Callable[..., list[str]], tmp_path: Path) -> None:
+    small()
+    path = tmp_path / "course" / "synthetic-smoke" / "01_two.ipynb"
+    kept = nbformat.read(path, 4)
+    kept.cells[0].metadata = {"mystnb": {"image": {"alt": "Two dots and a line."}}}
+    kept.cells[0].outputs = [nbformat.v4.new_output("display_data", {"image/png": "aaaa"})]
+    nbformat.write(kept, path)
+    assert small() == ["00 kept", "01 kept"]
+    kept.cells[0].outputs = []
+    nbformat.write(kept, path)
+    assert small() == ["00 kept", "01 ran"]
+
+
 def test_a_course_goes_on_where_it_was(small: Callable[..., list[str]], tmp_path: Path) -> None:
     lesson(tmp_path, "01_two", more="1 / 0")
     with pytest.raises(ZeroDivisionError):

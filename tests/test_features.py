@@ -161,9 +161,9 @@ def test_answers_are_kept_where_asked(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_runs_without_attributes_do_not_answer(run: Run, images: pd.DataFrame) -> None:
     data = load(images, TINY["height"], TINY["width"])
-    with pytest.raises(InputError, match="answers no attributes: give a run of a system that learns them"):
+    with pytest.raises(InputError, match="answers no attributes: give a run of a system, or stage, that learns them"):
         answer(run, data)
-    with pytest.raises(InputError, match="in this stage: give the run of its attribute stage"):
+    with pytest.raises(InputError, match="answers no attributes: give a run of a system, or stage, that learns them"):
         answer(untrained(fakes.dressed(2, 2), stage="identity"), data)
 
 

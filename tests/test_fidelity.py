@@ -56,7 +56,7 @@ def text_of(number: str) -> str:
 # --- all systems --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["alexnet", "resnet18", "resnet50", "resnet152"])
+@pytest.mark.parametrize("name", ["alexnet", "mobilenet_v2", "resnet18", "resnet50", "resnet152"])
 def test_all_first_imagenet_weights(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Papers of 2017 to 2020 started from torchvision's first weights; the second are there by name."""
     asked: list[str] = []

@@ -216,7 +216,7 @@ def test_weighted_cross_entropy_equals_torch() -> None:
     torch.testing.assert_close(cross_entropy(logits, label, weight=WEIGHT), theirs)
     smooth = cross_entropy(logits, label, weight=WEIGHT, smoothing=0.1)  # of the own class, not class by class
     torch.testing.assert_close(smooth, cross_entropy(logits, label, smoothing=0.1) * WEIGHT[label])
-    with pytest.raises(InputError, match=r"\(3,\), expected one for each of 4 classes"):
+    with pytest.raises(InputError, match=r"\(3,\): give one for each of 4 classes"):
         cross_entropy(logits, label, weight=WEIGHT[:3])
 
 

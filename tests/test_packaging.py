@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -57,6 +58,16 @@ def test_every_range_has_a_tested_version_inside_it(text: str) -> None:
     need = Requirement(text)
     assert need.marker is None and need.specifier, "a range, for every machine"
     assert need.specifier.contains(Version(pins()[canonicalize_name(need.name)]))
+
+
+def test_weights_go_into_the_wheel(tmp_path: Path) -> None:
+    """hatchling takes every file of the package that .gitignore does not name."""
+    wheel = tomllib.loads((TOP / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel == {"packages": ["reidkit"]}
+    (tmp_path / ".gitignore").write_text((TOP / ".gitignore").read_text())
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)  # without what one checkout ignores beside it
+    files = [f"reidkit/weights/resnet18/{name}" for name in ("model.safetensors", "card.json", "history.csv")]
+    assert subprocess.run(["git", "-C", str(tmp_path), "check-ignore", *files], check=False).returncode == 1
 
 
 def test_every_dependency_has_a_reason() -> None:

@@ -203,5 +203,14 @@ def test_bad_options_are_one_sentence(options: dict[str, Any], message: str) -> 
 
 
 def test_a_backbone_without_layer3_is_named() -> None:
-    with pytest.raises(InputError, match="alexnet has no layer3"):
+    with pytest.raises(InputError, match=r"alexnet has no layer3 .* choose a ResNet or mobilenet_v2"):
         PartMultitask(build("alexnet"), PEOPLE.targets, Options())
+
+
+@torch.inference_mode()
+def test_mobilenet_parts_where_a_resnet_does() -> None:
+    model = PartMultitask(build("mobilenet_v2"), PEOPLE.targets, Options()).eval()
+    images = torch.randn(2, 3, 128, 64)
+    whole, part = model.maps(images)
+    assert (whole.shape, part.shape) == ((2, 1280, 4, 2), (2, 1280, 8, 4))
+    assert torch.equal(whole, model.backbone(images))

@@ -275,6 +275,51 @@ def test_without_sphinx_it_is_said_what_to_install(
         run.run("smoke", html=True, say=lambda _: None)
 
 
+def figureless(outputs: list[nbformat.NotebookNode], source: str = "plots.save(axes)", metadata: Any = None) -> str:
+    """What is said of a notebook whose third cell draws."""
+    lesson = notebook("00 · One", "Text.", outputs)
+    lesson.cells[2].source = source
+    lesson.cells[2].metadata = lesson.cells[2].metadata if metadata is None else metadata
+    said = pages.without_figure(lesson)
+    assert pages.without_figure(json.loads(nbformat.writes(lesson))) == said  # as it lies on the disk
+    return said
+
+
+def test_a_cell_that_draws_shows_a_figure_or_a_widget() -> None:
+    bar = shown({pages.WIDGET: "{}", "text/plain": "cells:  0%|          | 0/3"})
+    words = new_output("stream", name="stdout", text="drawn")
+    for nothing in ([], [words], [bar], [shown({"text/plain": "<Axes>"})]):
+        assert figureless(nothing) == "cell 3 draws a figure, and its outputs hold none"
+        assert figureless(nothing, metadata={}) == ""
+    panel = shown({pages.WIDGET: "{}", "text/plain": "Box()"})
+    assert figureless([words, shown({"image/png": png()})]) == figureless([bar, panel]) == ""
+
+
+def test_where_the_data_decide_a_figure_may_be_missing() -> None:
+    for head in ("if rows:", "try:\n    1\nexcept KeyError:", "for i in (1, 2):\n  if i:"):
+        assert figureless([], f"{head}\n    plots.save(axes)") == ""
+    for head in ("for i in (1, 2):", "with style:", "if rows:\n    1\nwhile rows:"):
+        assert figureless([], f"{head}\n    plots.save(axes)").startswith("cell 3 draws")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_lesson_says_why_a_figure_is_missing(path: Path) -> None:
+    """Where the data decide, there is a sentence for those that do not allow the figure."""
+    cells = [cell for cell in nbformat.read(path, 4).cells if "plots.save(" in cell.source]
+    assert [cell.id for cell in cells if not pages.must_draw(cell.source) and "print(" not in cell.source] == []
+    assert sum(pages.must_draw(cell.source) for cell in cells) >= 0.8 * len(cells)
+
+
+def test_no_pages_without_the_figures(
+    executed: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lessons of an older reidkit may lack them."""
+    monkeypatch.setattr(course, "home", lambda: tmp_path)
+    with pytest.raises(InputError, match=r"01_more\.ipynb: cell 3 draws .*; `reidkit course` runs the lesson again"):
+        pages.document("smoke", lessons_in=executed[0].parent)
+    assert not (tmp_path / "site").exists() and capsys.readouterr().out == ""
+
+
 def test_without_executed_lessons_there_are_no_pages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -340,7 +385,9 @@ def test_the_course_makes_a_site_and_ends_with_the_claims(tmp_path: Path, monkey
     pytest.importorskip("myst_nb")
     (tmp_path / "notebooks").mkdir()
     lesson = notebook("00 · One", "Text.", [])
-    lesson.cells[2].source, lesson.cells[3].source = "1 + 1", "2"
+    lesson.cells[2].source = "from matplotlib import pyplot as plt\nplt.plot([1, 2]);"
+    lesson.cells[3].source = "2"
+    monkeypatch.setenv("MPLBACKEND", "Agg")  # figures come all the same
     nbformat.write(lesson, tmp_path / "notebooks" / "00_one.ipynb")
     images = pd.DataFrame({"path": []})
     images.attrs["root"] = "nowhere"
@@ -350,7 +397,8 @@ def test_the_course_makes_a_site_and_ends_with_the_claims(tmp_path: Path, monkey
     said: list[str] = []
     run.run("smoke", html=True, progress=False, say=said.append)
     home = tmp_path / "course" / "synthetic-smoke"
-    assert (home / "site" / "notebooks" / "00_one.html").is_file() and broken(home / "site") == []
+    page = home / "site" / "notebooks" / "00_one.html"
+    assert f'alt="{ALT}"' in page.read_text() and broken(home / "site") == []
     assert any(line.endswith(str(home / "site" / "index.html")) for line in said)
     assert said[-1].startswith("what the papers claim") and said[-1].count("| not measured |") > 5
     assert "not measured" in (home / "site" / "claims.html").read_text()

@@ -1,5 +1,6 @@
 """The synthetic pedestrians: statistics, layout, pixels, resumption."""
 
+import hashlib
 import json
 import os
 import re
@@ -21,7 +22,7 @@ from reidkit.errors import InputError
 from reidkit.synthetic.captures import CROWD_POWER, FOLDERS
 from reidkit.synthetic.population import DOWN_COLOURS, FIELDS, UP_COLOURS
 from reidkit.synthetic.scene import DRAWN, camera, place
-from reidkit.synthetic.write import part_path
+from reidkit.synthetic.write import REVISION, part_path
 
 # Percent of the identities of Market-1501 with each attribute (value 2; ages apart), training and test half.
 REAL = {
@@ -208,6 +209,17 @@ def test_pixels_do_not_depend_on_the_batch() -> None:
     assert torch.equal(parts, parts_again)
     assert torch.equal(images[::3], torch.cat([s[0] for s in single]))
     assert torch.equal(parts[::3], torch.cat([s[1] for s in single]))
+
+
+def test_pixels_are_those_of_the_revision() -> None:
+    """Whoever has a set of this revision has these pixels; where they must change, REVISION rises with the hash."""
+    people, captures = synthetic.plan(synthetic.SIZES["smoke"], 1)
+    shown = captures.iloc[::10]
+    assert set(shown["kind"]) == {"person", "junk", "distractor"}
+    assert set(shown["thing"]) > {"cart", "plant"}
+    drawn = synthetic.render(people, shown, 64, 32, device="cpu")
+    pixels = hashlib.sha256(b"".join(x.numpy().tobytes() for x in drawn)).hexdigest()
+    assert (REVISION, pixels) == (2, "f954623a6572a3349ffd4e6adff7d2dc445114f24cdb13d6d830c8d2c4c44388")
 
 
 def test_same_seed_same_files(written: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import reidkit
-from reidkit import attention, files, plots, runs, train
+from reidkit import attention, backbones, files, plots, runs, train
 from reidkit.data import Batch, Targets, standardise
 from reidkit.errors import InputError
 from reidkit.features import describe
@@ -209,6 +209,20 @@ def test_a_second_stage_knows_the_code_of_the_first(tmp_path: Path) -> None:
     assert run_of(tmp_path, own=second).how == "trained"
     (first.folder / "environment.json").unlink()  # a finished run needs its first stage no longer
     assert run_of(tmp_path, own=second).how == "loaded"
+
+
+def test_a_training_knows_the_weights_it_starts_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a file, and those that come with reidkit: other bytes under the same name are another start."""
+    monkeypatch.setattr(backbones, "BUNDLED", tmp_path)
+    file = tmp_path / "resnet18" / "model.safetensors"
+    file.parent.mkdir()
+    file.write_bytes(b"first")
+    starts = [replace(OWN, pretrained="synthetic"), replace(OWN, pretrained=str(file))]
+    (own, first), (_, same) = [runs.code_of(start, Mine) for start in starts]
+    assert [own] == runs.code_of(OWN, Mine) and first == same != own
+    file.write_bytes(b"second")
+    (_, second), (_, same) = [runs.code_of(start, Mine) for start in starts]
+    assert first != second == same and len(second) == 8
 
 
 # --- the contract ---

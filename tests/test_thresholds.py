@@ -11,7 +11,7 @@ import pytest
 import torch
 from fakes import compared
 from scipy.special import logit, softmax
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, roc_curve
 
 from reidkit import distances
@@ -26,11 +26,9 @@ from reidkit.thresholds import calibration, verification
 from reidkit.thresholds.calibration import expected_calibration_error, probability_same, temperature, temperatures
 from reidkit.thresholds.filters import described_as, filter_curve, filtered, hamming, mean_threshold
 from reidkit.thresholds.verification import (
-    Gaussian,
     Pairs,
     cheapest,
     cost,
-    crossing,
     detection_and_identification,
     eer,
     error_rates,
@@ -220,38 +218,6 @@ def test_fits_are_means_and_deviations(rng: np.random.Generator) -> None:
     tenfold = Pairs(**vars(given(genuine, impostor)) | {"n_impostor": 3000})  # each stands for ten
     every = np.concatenate([genuine, np.repeat(impostor, 10)])
     assert fit_gaussians(tenfold).all.deviation == pytest.approx(every.std())
-    x = np.linspace(-3, 5, 4001)
-    assert np.trapezoid(fit.genuine.density(x), x) == pytest.approx(1)
-
-
-@pytest.mark.parametrize(
-    ("genuine", "impostor"),
-    [
-        ((1, 0.5), (3, 0.5)),
-        ((1, 0.5), (3, 1.5)),
-        ((1, 1.5), (3, 0.5)),
-        ((1, 0.5), (3, 0.5 + 1e-9)),
-        ((1, 0.1), (1.1, 2)),  # the narrow one inside the wide one: the crossing is behind both means
-        ((1, 2), (1.1, 0.1)),  # and before them
-    ],
-)
-def test_the_crossing_has_the_smallest_sum_of_errors(genuine: Any, impostor: Any) -> None:
-    g, i = Gaussian(*genuine), Gaussian(*impostor)
-    t = crossing(g, i)
-    assert g.density(np.array(t)) == pytest.approx(i.density(np.array(t)))
-    x = np.linspace(-10, 15, 25_001)
-    errors = norm.cdf(x, *impostor) + norm.sf(x, *genuine)
-    assert t == pytest.approx(x[errors.argmin()], abs=2e-3)
-    if g.deviation == i.deviation:
-        assert t == pytest.approx((g.mean + i.mean) / 2)
-
-
-def test_no_crossing_is_said() -> None:
-    with says("must be above 0"):
-        crossing(Gaussian(1, 0), Gaussian(2, 1))
-    for impostor in (Gaussian(1, 1), Gaussian(0.5, 2)):
-        with says("no crossing parts near from far"):
-            crossing(Gaussian(1, 1), impostor)
 
 
 # --- what to return --------------------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ def test_changes_may_be_texts_and_reach_fields_and_options() -> None:
         ({"backbone": "alexnet", "width": 32}, "at least 63"),
         ({"patience": 2}, "patience needs people to validate on"),
         ({"patience": -1, "validation": 0.4}, "patience is -1"),
-        ({"validation": 1}, "validation is 1.0: give a share of the people"),
+        ({"validation": 1}, "validation is 1.0: give a share from 0 to below 1"),
         ({"validation": "-0.1"}, "validation is -0.1"),
         ({"validation": "nan"}, "validation is nan"),
         ({"negatives": "hardest"}, "choose one of batch, random, cluster, similar"),

@@ -313,7 +313,9 @@ def test_the_second_stage_answers_no_attributes(tmp_path: Path) -> None:
     own = recipe("two_stage", variant="identity", epochs=1, batch=24, clusters=2, **SMALL)
     run = load_or_fit(own, PEOPLE, HELD_OUT, folder=tmp_path / "run", progress=False, say=lambda _: None)
     for one in (run, load_run(run.folder)):
-        with pytest.raises(InputError, match="run answers no attributes in this stage: give the run of its attribute"):
+        with pytest.raises(
+            InputError, match="run answers no attributes: give a run of a system, or stage, that learns"
+        ):
             answer(one, PEOPLE)
 
 

@@ -19,6 +19,7 @@ from reidkit.course import run as lessons
 from reidkit.course import warm_kernels
 from reidkit.errors import InputError
 
+forked = pytest.mark.skipif(not warm_kernels.WARM, reason="only Linux forks its kernels")
 SAY_PID = "import os, pathlib\n_ = pathlib.Path('pid').write_text(str(os.getpid()))"
 
 
@@ -51,19 +52,47 @@ def test_a_notebook_runs_in_its_folder_with_its_variables(tmp_path: Path, monkey
     path = notebook(
         tmp_path,
         "import os\nprint(os.environ['REIDKIT_PROFILE'], os.environ['REIDKIT_DATASET'], os.getcwd())",
-        "import matplotlib\nprint(matplotlib.get_backend(), __name__)",
+        "print(__name__)",
     )
-    monkeypatch.setenv("MPLBACKEND", "Agg")  # the lessons' pictures then come by file alone
     first, second = run(path)
-    assert first.split() == ["smoke", "synthetic", str(tmp_path)]
-    assert second.split()[1] == "__main__"
+    assert first.split() == ["smoke", "synthetic", str(tmp_path)] and second == "__main__\n"
     assert os.environ["REIDKIT_DATASET"] == "viper" and "REIDKIT_PROFILE" not in os.environ
     assert ends(int((tmp_path / "pid").read_text()))
     about = nbformat.read(tmp_path / "out" / path.name, 4).metadata["reidkit"]
     assert about == {"standing": "", "figures": []}
 
 
-@pytest.mark.skipif(not warm_kernels.WARM, reason="only Linux forks its kernels")
+DRAW = "from matplotlib import pyplot as plt\nplt.plot([1, 2]);"
+ALT = {"mystnb": {"image": {"alt": "A figure without a line."}}}
+
+
+@pytest.mark.parametrize("warm", [pytest.param(True, marks=forked), False], ids=["forked", "plain"])
+def test_figures_come_whatever_the_shell_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm: bool) -> None:
+    """In both kinds of kernels: a shell without a screen asks for Agg, which shows nothing in a notebook."""
+    monkeypatch.setattr(warm_kernels, "WARM", warm)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    path = notebook(tmp_path, f"{DRAW}\nprint(plt.get_backend())")
+    backend, shown = run(path)
+    assert "inline" in backend and shown == "image/png,text/plain"
+    assert os.environ["MPLBACKEND"] == "Agg"
+
+
+def test_a_lesson_without_a_figure_that_it_draws_has_failed(tmp_path: Path) -> None:
+    """Its name and the cell are said, what ran is kept; where the figure is there the lesson is whole."""
+    path = notebook(tmp_path, "%matplotlib agg", DRAW)
+    lesson = nbformat.read(path, 4)
+    lesson.cells[2].metadata = ALT
+    nbformat.write(lesson, path)
+    with pytest.raises(InputError, match=r"05_own\.ipynb: cell 3 draws a figure, .* what ran is in .*failed\.ipynb"):
+        run(path)
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["05_own.failed.ipynb"]
+    lesson.cells[1].source = "'nothing'"
+    nbformat.write(lesson, path)
+    assert run(path)[1] == "image/png,text/plain"
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["05_own.ipynb"]
+
+
+@forked
 def test_a_kernel_has_imported_before_it_starts(tmp_path: Path) -> None:
     seen = "import sys\nprint({'torch', 'reidkit.course', 'sklearn'} <= set(sys.modules), 'torch' in globals())"
     assert run(notebook(tmp_path, seen)) == ["True False\n"]

@@ -493,6 +493,14 @@ def made_pairs(genuine: list[float], impostor: list[float]) -> Pairs:
     return Pairs(g, i, people[0], people[1], people[1] + 1, len(i))
 
 
+def lines_of(explorer: widgets.ThresholdExplorer) -> list[str]:
+    """The thresholds in the legend of the printed figure."""
+    legend = explorer.figure().axes[0].get_legend()
+    assert legend is not None
+    names = [text.get_text().split(":")[0] for text in legend.get_texts()]
+    return [name for name in names if "pairs" not in name]
+
+
 def test_prices_move_the_threshold(tmp_path: Path, rng: np.random.Generator) -> None:
     own = made_pairs(rng.normal(1, 0.3, 200).tolist(), rng.normal(1.6, 0.4, 400).tolist())
     explorer = widgets.ThresholdExplorer(own, figures=tmp_path)
@@ -512,6 +520,9 @@ def test_prices_move_the_threshold(tmp_path: Path, rng: np.random.Generator) -> 
     assert explorer.threshold.value == pytest.approx(explorer.best)
     explorer.prior.value = 0.01
     assert "100" in explorer.rates.value and len(explorer.figure().axes) == 2
+    assert lines_of(explorer) == ["cheapest"]  # one line where both are the same, not a hidden one
+    explorer.threshold.value = 1.3
+    assert lines_of(explorer) == ["threshold", "cheapest"]
     explorer.save.click()
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".pdf", ".png"]
 

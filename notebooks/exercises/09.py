@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
 
-from reidkit.course.exercises import exercise
+import numpy as np
+import torch
+
+from reidkit.course.exercises import descend, exercise
 
 
 @exercise(
-    "Matches at places 2 and 4: average precision in both forms (precision, trapezoid), in percent?",
+    "The matches of a query stand at places 2 and 4. What is its average precision in both forms?",
+    "two numbers, in percent: precision, trapezoid",
     "Precision: shares at the matches. Trapezoid: the mean of that share and the one just before each match.",
     "At the matches 1/2 and 2/4; just before them 0/1 and 1/3.",
     mistakes=(
         ((50, 50), "The trapezoid looks at the share just before each match too: 0/1 and 1/3."),
-        ((0.5, 1 / 3), "The right shares, but the question asks for percent."),
         ((100 / 3, 50), "The two are exchanged: the trapezoid is the lower one."),
     ),
 )
@@ -24,20 +27,8 @@ def _both_forms() -> tuple[float, float]:
 
 
 @exercise(
-    "At which lambda does re-ranking change no order at all?",
-    "Lambda is the share of the old distance in the new one.",
-    "Only the old distance may count.",
-    mistakes=(
-        (0, "There only the neighbours count: the other end."),
-        (0.3, "That is the usual value, and it changes a lot."),
-    ),
-)
-def _lambda() -> float:
-    return 1.0
-
-
-@exercise(
-    "Which pairs are among each other's `k` nearest? `distance` (N, N) has infinity for an image and itself.",
+    "Which images are among each other's `k` nearest? `distance` (N, N) is infinite from an image to itself.",
+    "a function that returns an array (N, N), True or False for each pair",
     "Who is near to whom: compare each row with its k-th smallest distance. Then both ways.",
     "`near = distance <= np.sort(distance, 1)[:, k - 1 : k]`, and `near.T` is the other way.",
     mistakes=(
@@ -63,3 +54,54 @@ def mutual(distance: np.ndarray, k: int) -> np.ndarray:
     """Who is among whose k nearest, and the other way round (N, N)."""
     near = distance <= np.sort(distance, 1)[:, k - 1 : k]
     return near & near.T
+
+
+def _distances(n: int, seed: int) -> np.ndarray:
+    """Three distances of n queries to n images, (n, n, 3): by a network, by colours, and, loudest, by place.
+
+    Query i and image i show one person, which the first two know.
+    """
+    rng = np.random.default_rng(seed)
+    distance = rng.normal(1.2, 0.2, (n, n, 3)) * [1, 1, 3]
+    distance[np.arange(n), np.arange(n)] -= [0.7, 0.6, 0]
+    return np.abs(distance)
+
+
+def _strangers_first(weight: np.ndarray, _: torch.Tensor) -> float:
+    """Percent of 50 new queries that begin with a stranger."""
+    return float(100 * ((_distances(50, seed=1) @ weight).argmin(1) != np.arange(50)).mean())
+
+
+def _with(loss: Callable[[torch.Tensor], torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """The training with another loss of the summed distances."""
+    return lambda distance: descend(lambda weight: loss(distance @ weight), torch.ones(3), 0.5, 300)
+
+
+@exercise(
+    "`distance` (Q, Q, 3) holds three distances of each query to each image; query i and image i show one person."
+    " Complete the `loss` of their weighted sum `total` (Q, Q).",
+    "a function that returns the weights (3,), with which at most 5 % of new queries begin with a stranger",
+    "The own image, `total.diagonal()`, should be nearer than the others in its row. Which losses ask that?",
+    "`torch.nn.functional.cross_entropy(-total, torch.arange(len(total)))`: near is a high logit, so the sign turns.",
+    mistakes=(
+        (
+            _with(lambda total: torch.nn.functional.cross_entropy(total, torch.arange(len(total)))),
+            "That wants the own image farthest: a logit is high where a distance is small, so turn the sign.",
+        ),
+        (_with(lambda total: total.diagonal().mean()), "The own image alone is no ranking: compare it with its row."),
+        (_with(lambda total: -total.mean()), "That moves all away, the own image too: compare it with its row."),
+    ),
+    cases=((torch.tensor(_distances(30, seed=0)).float(),),),
+    score=_strangers_first,
+    at_most=5,
+)
+def learn(distance: torch.Tensor) -> torch.Tensor:
+    """Weights (3,) after 300 steps of gradient descent."""
+    weight = torch.ones(3, requires_grad=True)
+    for _ in range(300):
+        total = distance @ weight
+        loss = torch.nn.functional.cross_entropy(-total, torch.arange(len(total)))
+        loss.backward()
+        weight.data -= 0.5 * weight.grad
+        weight.grad = None
+    return weight

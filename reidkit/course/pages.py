@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import sys
@@ -53,12 +54,15 @@ def document(
     Returns:
         the path of index.html.
     Raises:
-        InputError: no executed lessons, what `build_pages` refuses.
+        InputError: no executed lessons, one without a figure that it draws, what `build_pages` refuses.
     """
     choose(profile, PROFILES, "profile")
     choose(dataset, CARDS, "dataset")
     folder = lessons_in or course.home() / "course" / f"{dataset}-{profile}"
     executed = [path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb")) if ".failed" not in path.name]
+    for path in executed:
+        if missing := without_figure(nbformat.read(path, as_version=4)):
+            raise InputError(f"{path}: {missing}; `reidkit course` runs the lesson again.")
     about = "[Lesson 10](notebooks/10_report.ipynb) says how a claim is taken apart and what a verdict means."
     closing = f"# What the papers claim\n\n{about}\n\n{claims.in_words(course.home() / 'figures')}"
     title, hide = f"reidkit on {dataset}, {profile}", str(course.home())
@@ -136,6 +140,27 @@ def staged(path: Path, sources: Path, hide: str) -> str:
         (sources / f"{path.stem}.png").write_bytes(b64decode(figures[0][1]))
         picture = f"![{figures[0][0]}]({path.stem}.png)"
     return f":::{{container}} card\n{picture}\n\n[{title[1]}](notebooks/{path.name})\n\n{question[1]}\n:::\n"
+
+
+def without_figure(notebook: Any) -> str:
+    """Which drawing cell of an executed notebook shows nothing, in one phrase; "" if all show something.
+
+    A cell that draws has an alt text, and a picture or a widget among its outputs. Where it saves the picture under an
+    `if` or a `try`, the data may not allow one.
+    """
+    for number, cell in enumerate(notebook["cells"], 1):
+        if cell["metadata"].get("mystnb", {}).get("image", {}).get("alt"):
+            shown = [output["data"] for output in cell["outputs"] if "data" in output]
+            seen = [d for d in shown if "image/png" in d or (WIDGET in d and not BAR.search(str(d.get("text/plain"))))]
+            if not seen and must_draw("".join(cell["source"])):
+                return f"cell {number} draws a figure, and its outputs hold none"
+    return ""
+
+
+def must_draw(source: str) -> bool:
+    """Whether a cell saves its pictures whatever the data are: none under an `if` or a `try`."""
+    branches = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.If | ast.Try))
+    return not any("plots.save(" in ast.unparse(branch) for branch in branches)
 
 
 def still(output: Any) -> Any | None:

@@ -53,8 +53,8 @@ def execute(
         standing: what `kept_from_before` will compare, written into the executed notebook.
         progress: show a bar on stderr.
     Raises:
-        InputError: a cell that failed, named with notebook, cell and exception in one sentence. The notebook up to
-            there is kept beside the others as NAME.failed.ipynb.
+        InputError: a cell that failed or whose figure is missing, named with notebook and cell in one sentence. What
+            ran is kept beside the others as NAME.failed.ipynb.
     """
     notebook = nbformat.read(path, as_version=4)
     out.mkdir(parents=True, exist_ok=True)
@@ -71,14 +71,18 @@ def execute(
     client.on_cell_complete = lambda cell_index, **_: bar.update(cell_index + 1 - bar.n)
     failed = out / f"{path.stem}.failed.ipynb"
     settings = {"REIDKIT_PROFILE": profile, "REIDKIT_DATASET": dataset, "TQDM_DISABLE": "1"}
+    settings["MPLBACKEND"] = warm_kernels.INLINE  # a shell without a screen may ask for another one
     try:  # with cleanup_kc, or the kernel lives on, since it was handed in
         client.execute(cleanup_kc=True, env=os.environ | settings)
+        wrong = pages.without_figure(notebook)
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        write_whole(failed, lambda temporary: nbformat.write(notebook, temporary))
-        raise InputError(f"{path.name}: {failure(notebook, error)}; what ran is in {failed}.") from None
+        wrong = failure(notebook, error)
     finally:
         bar.close()
         sockets.cleanup()
+    if wrong:
+        write_whole(failed, lambda temporary: nbformat.write(notebook, temporary))
+        raise InputError(f"{path.name}: {wrong}; what ran is in {failed}.")
     failed.unlink(missing_ok=True)
     drawn = sorted(picture.name for picture, _ in pictures_in(figures) - before)
     notebook.metadata["reidkit"] = {"standing": standing, "figures": drawn}
@@ -119,12 +123,15 @@ def depends_on(images: pd.DataFrame, profile: str) -> str:
 
 
 def kept_from_before(path: Path, out: Path, figures: Path, standing: str) -> Executed | None:
-    """Give a lesson that ran before, if it still holds: same `standing`, and every figure it wrote is there."""
+    """Give a lesson that ran before, if it still holds: same `standing`, its figures in the folder and in itself."""
     written = out / path.name
     if not written.exists():
         return None
-    about = json.loads(written.read_text())["metadata"].get("reidkit", {})
+    notebook = json.loads(written.read_text())
+    about = notebook["metadata"].get("reidkit", {})
     if about.get("standing") != standing or not all((figures / name).exists() for name in about["figures"]):
+        return None
+    if pages.without_figure(notebook):
         return None
     return Executed(path.stem, 0.0, written, len(about["figures"]), kept=True)
 

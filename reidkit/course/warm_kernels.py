@@ -22,6 +22,7 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.provisioning import LocalProvisioner
 
 WARM = sys.platform == "linux"
+INLINE = "module://matplotlib_inline.backend_inline"  # figures go into the notebook
 # not the inline backend of matplotlib: it looks for its kernel when it is imported
 IMPORTS = [
     *(f"reidkit.{module}" for module in ("attention", "course.exercises", "course.figures", "thresholds", "widgets")),
@@ -45,10 +46,9 @@ def warm_up() -> None:
         return
     multiprocessing.set_forkserver_preload(IMPORTS)
     before = dict(os.environ)
-    # matplotlib reads its backend when it is imported: the one a kernel would have given it. And a library that
-    # asks for a GPU when it is imported must not open it, or no fork could: torch then asks the driver's monitor
-    backend = before.get("MPLBACKEND") or "module://matplotlib_inline.backend_inline"
-    os.environ |= {"MPLBACKEND": backend, "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+    # matplotlib reads its backend when it is imported. And a library that asks for a GPU when it is imported must
+    # not open it, or no fork could: torch then asks the driver's monitor
+    os.environ |= {"MPLBACKEND": INLINE, "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
     try:
         forkserver.ensure_running()
     finally:

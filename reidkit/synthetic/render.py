@@ -13,14 +13,15 @@ import torch
 from torch import Tensor
 
 from .body import MATERIALS, PARTS, WIDTH, Array, Builder, Cues, Solids, cues, join, materials, person, vec
-from .raster import Patches, Window, on_grid, patches, surface, visible
+from .raster import SU, Patches, Window, on_grid, patches, surface, visible
 from .scene import CAMERAS, DRAWN, TEXEL, Camera, camera, fold_noise, place
 from .textures import paint
 
 SAMPLES = 2  # a side, for every pixel
 SHADOW = 48  # samples a side of the silhouette seen from the sun,
 REACH = 2.6  # which is this many metres wide
-BATCH = 32
+BATCH = 16  # images drawn at once; their samples should fit in the cache of a CPU,
+POSED = 8  # and this many batches are posed at once
 BOX_HEIGHT = 1.04  # a true box leaves this much room around a person,
 BOX_WIDTH = 0.40  # and is at least this share of its height wide; images are resized to their own shape
 
@@ -117,8 +118,8 @@ def _things(c: Cues) -> tuple[Solids, Array]:
     return b.solids(), table
 
 
-def _window(solids: Solids, c: Cues, height: int, width: int) -> Window:
-    """What is cut out of camera space: the box a perfect detector would cut, moved and resized."""
+def _box(solids: Solids, c: Cues) -> Array:
+    """What is cut out of camera space, (N, 4): left, top, width and height of the true box, moved and resized."""
     n, (low, high) = len(c["zoom"]), solids.extent()
     mine = solids.actor < n
     lowest, highest = np.full((n, 2), np.inf), np.full((n, 2), -np.inf)
@@ -133,7 +134,7 @@ def _window(solids: Solids, c: Cues, height: int, width: int) -> Window:
     cut_height, cut_width = box_height * c["zoom"], box_width * c["zoom"] * c["stretch"]
     left = (left + right) / 2 + box_width * c["dx"] - cut_width / 2
     top = (top + bottom) / 2 + box_height * c["dy"] + cut_height / 2
-    return Window(on_grid(left), on_grid(top), on_grid(cut_width) / width, on_grid(cut_height) / height, height, width)
+    return on_grid(np.stack([left, top, cut_width, cut_height], axis=1))
 
 
 def box_error(captures: pd.DataFrame) -> Array:
@@ -148,31 +149,40 @@ def box_error(captures: pd.DataFrame) -> Array:
     return 1 - common / (wide * high + 1 - common)
 
 
-def _sun(c: Cues) -> Array:
-    """(B, 3) directions towards the light in world space."""
+def _sun(c: Cues) -> dict[str, Array]:
+    """Axes of the sun's view in world space (N, 3, 3), the third towards the sun, and the box it sees (N, 4)."""
     azimuth = np.deg2rad(c["camera_sun"][:, 0] + c["sun"])
     altitude = np.deg2rad(c["camera_sun"][:, 1])
     flat = np.cos(altitude)
-    return on_grid(vec(np.sin(azimuth) * flat, np.sin(altitude), np.cos(azimuth) * flat))
+    sun = on_grid(vec(np.sin(azimuth) * flat, np.sin(altitude), np.cos(azimuth) * flat))
+    side = np.stack([sun[:, 2], np.zeros(len(sun)), -sun[:, 0]], axis=1)
+    side = side / np.linalg.norm(side, axis=1, keepdims=True)
+    frame, reach = np.stack([side, np.cross(sun, side), sun], axis=1), np.full(len(sun), REACH)
+    top = on_grid(frame[:, 1, 1] * 0.75 + REACH / 2)
+    return {"sun_frame": frame, "sun_box": np.stack([-reach / 2, top, reach, reach], axis=1)}
 
 
 def _bilinear(texture: Tensor, page: Tensor, x: Tensor, y: Tensor, repeat: tuple[bool, bool]) -> list[Tensor]:
-    """Channels of texture (P, H, W, C), picture page (B,), at texel coordinates x, y (B, h, w)."""
+    """Channels of texture (P, H, W, C), picture page (B,), at texel coordinates x, y that broadcast to (B, h, w)."""
     height, width = texture.shape[1:3]
     x0, y0 = x.floor(), y.floor()
-    fx, fy = (x - x0)[..., None], (y - y0)[..., None]
+    fx, fy = x - x0, y - y0
 
     def index(value: Tensor, size: int, wraps: bool) -> Tensor:
-        value = value.to(torch.int64)
+        value = value.to(torch.int32)
         return value.remainder(size) if wraps else value.clamp(0, size - 1)
 
-    flat = texture.reshape(-1, texture.shape[-1])
-    start = (page * (height * width))[:, None, None]
+    start = (page.to(torch.int32) * (height * width))[:, None, None]
     xa, xb = (index(x0 + k, width, repeat[0]) for k in (0, 1))
     ya, yb = (start + index(y0 + k, height, repeat[1]) * width for k in (0, 1))
-    low = flat[ya + xa] * (1 - fx) + flat[ya + xb] * fx
-    high = flat[yb + xa] * (1 - fx) + flat[yb + xb] * fx
-    return list((low * (1 - fy) + high * fy).unbind(-1))
+    corners = [y + x for y in (ya, yb) for x in (xa, xb)]
+
+    def mixed(values: Tensor) -> Tensor:
+        a, b, c, d = (values.index_select(0, at.reshape(-1)).view(at.shape) for at in corners)
+        low, high = a * (1 - fx) + b * fx, c * (1 - fx) + d * fx
+        return low * (1 - fy) + high * fy
+
+    return [mixed(channel) for channel in texture.reshape(-1, texture.shape[-1]).unbind(-1)]
 
 
 def _boxed(x: Tensor, passes: int) -> Tensor:
@@ -184,26 +194,24 @@ def _boxed(x: Tensor, passes: int) -> Tensor:
     return x
 
 
-def _shadow(world: Solids, capture: Array, sun: Array, x: Tensor, z: Tensor) -> Tensor:
-    """Shade 0..1 of ground points x, z (B, H, W): in it is what the silhouette of the actors hides from the sun."""
-    device = x.device
-    side = np.stack([sun[:, 2], np.zeros(len(sun)), -sun[:, 0]], axis=1)
-    side = side / np.linalg.norm(side, axis=1, keepdims=True)
-    frame = np.stack([side, np.cross(sun, side), sun], axis=1)
-    heavy = world[np.maximum(world.shape[:, 1], world.shape[:, 2]) * world.scale[:, 0] > 0.032]
-    image = capture[heavy.actor]
-    seen = patches(_rounded(heavy.moved(frame[image])))
-    left, top = np.full(len(sun), -REACH / 2), on_grid(frame[:, 1, 1] * 0.75 + REACH / 2)
-    step = np.full(len(sun), REACH / SHADOW)
-    _, winner = visible(seen, image[seen.solid], Window(left, top, step, step, SHADOW, SHADOW), device)
-    mask = _boxed((winner >= 0).float(), 2)
-    f = _tensor(frame, device, 2)
+def _silhouettes(world: Solids, image: Array, c: Cues, device: torch.device) -> Tensor:
+    """What hides the ground from the sun, as the sun sees it: (N, SHADOW, SHADOW), soft at the edges."""
+    heavy = np.maximum(world.shape[:, 1], world.shape[:, 2]) * world.scale[:, 0] > 0.032
+    seen = patches(_rounded(world[heavy].moved(c["sun_frame"][image[heavy]])))
+    _, winner = visible(seen, image[heavy][seen.solid], Window(c["sun_box"].T, SHADOW, SHADOW), device)
+    return _boxed((winner >= 0).float(), 2)
+
+
+def _shadow(silhouettes: Tensor, c: Cues, x: Tensor, z: Tensor) -> Tensor:
+    """Shade 0..1 of ground points x (B, 1, W), z (B, H, 1): in it is what the silhouettes hide from the sun."""
+    f, box = (_tensor(c[name], x.device, 2) for name in ("sun_frame", "sun_box"))
     u = f[:, 0, 0] * x + f[:, 0, 2] * z
     v = f[:, 1, 0] * x + f[:, 1, 2] * z
     column = (u + REACH / 2) * (1 / (REACH / SHADOW)) - 0.5
-    line = (_tensor(top, device, 2) - v) * (1 / (REACH / SHADOW)) - 0.5
+    line = (box[:, 1] - v) * (1 / (REACH / SHADOW)) - 0.5
     inside = (column > 0) & (column < SHADOW - 1) & (line > 0) & (line < SHADOW - 1)
-    return _bilinear(mask[..., None], torch.arange(len(mask), device=device), column, line, (False, False))[0] * inside
+    page = torch.arange(len(silhouettes), device=x.device)
+    return _bilinear(silhouettes[..., None], page, column, line, (False, False))[0] * inside
 
 
 @cache
@@ -220,8 +228,9 @@ def _folds(device: torch.device) -> Tensor:
     return torch.from_numpy(fold_noise()).to(device)
 
 
-def _background(c: Cues, window: Window, world: Solids, capture: Array, sun: Array, device: torch.device) -> Tensor:
+def _background(c: Cues, window: Window, silhouettes: Tensor) -> Tensor:
     """Place behind the actors (3, B, H, W), lit, with the shadows that fall on the ground."""
+    device = silhouettes.device
 
     def each(values: Array) -> Tensor:
         return _tensor(values, device, 2)
@@ -238,12 +247,12 @@ def _background(c: Cues, window: Window, world: Solids, capture: Array, sun: Arr
     place_x, place_z = each(c["place_x"]), each(c["place_z"])
     walls, grounds = _painted(device, bool((c["camera"] >= len(CAMERAS)).any()))
     page = torch.from_numpy(c["camera"].copy()).to(device)
-    depth = (v * inv_sin).clamp(-4, 4).expand(-1, -1, window.width)
+    depth = (v * inv_sin).clamp(-4, 4)
     wall = _bilinear(walls, page, (u * inv_yaw + place_x) * (1 / TEXEL), up * (1 / TEXEL), (True, False))
     ground = _bilinear(grounds, page, (u + place_x) * (1 / TEXEL), (depth + place_z) * (1 / TEXEL), (True, True))
-    shade = _shadow(world, capture, sun, u.expand_as(depth), -depth) * each(c["camera_shadow"])
-    near = torch.zeros_like(depth)
-    for foot in _feet(world, len(page)):  # contact: the ground is dark close to the soles
+    shade = _shadow(silhouettes, c, u, -depth) * each(c["camera_shadow"])
+    near = torch.zeros_like(up)
+    for foot in np.swapaxes(c["feet"], 0, 1):  # contact: the ground is dark close to the soles
         dx, dz = u - each(foot[:, 0]), depth + each(foot[:, 1])
         near = torch.maximum(near, (1 - (dx * dx * 90 + dz * dz * 30)).clamp(min=0))
     corner = (1 - (away - depth).clamp(min=0) * 2.5).clamp(min=0) * 0.22
@@ -259,58 +268,58 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _shade(
-    p: Patches, solids: Solids, looks: Array, depth: Tensor, winner: Tensor, window: Window, tilt: Array, c: Cues
+    p: Patches, solids: Solids, image: Array, looks: Tensor, depth: Tensor, winner: Tensor, window: Window, c: Cues
 ) -> tuple[Tensor, Tensor]:
     """Colour (3, K) and flat sample index (K,) of all samples (of B x H x W) where a solid is seen."""
-    device = depth.device
+    device, tilt = depth.device, c["tilt"]
     flat = torch.nonzero(winner.reshape(-1) >= 0)[:, 0]
-    if not len(flat):
-        return torch.zeros(3, 0, device=device), flat
-    patch = winner.reshape(-1)[flat].to(torch.int64)
-    height, width = window.height, window.width
-    line = torch.div(flat, width, rounding_mode="floor")
-    image = torch.div(flat, height * width, rounding_mode="floor")
-    row, column = line - image * height, flat - line * width
-    left, top, du, dv = (_tensor(x, device)[image] for x in (window.left, window.top, window.du, window.dv))
-    u, v = left + (column + 0.5) * du, top - (row + 0.5) * dv
-    w, normal = surface(torch.from_numpy(p.table).to(device)[:, patch], u, v)
-    solid = torch.from_numpy(p.solid).to(device)[patch]
+    patch = winner.reshape(-1).index_select(0, flat)
+    where = torch.from_numpy(image.astype(np.int32)).to(device).index_select(0, patch)
+    line = torch.div(flat, window.width, rounding_mode="floor").to(torch.int32)
+    across = flat.to(torch.int32) - (line - where) * window.width  # the place in a table (B, width)
+    left, top, du, dv = (_tensor(x, device, 1) for x in (window.left, window.top, window.du, window.dv))
+    columns, rows = (torch.arange(size, device=device) for size in (window.width, window.height))
+    u = (left + (columns + 0.5) * du).reshape(-1).index_select(0, across)
+    v = (top - (rows + 0.5) * dv).reshape(-1).index_select(0, line)
+    w, normal = surface(torch.from_numpy(p.table[:SU]).to(device).index_select(1, patch), u, v)
     shift = -np.sum(solids.texture * solids.anchor[:, None, :], axis=2)
     axes = _tensor(np.concatenate([solids.texture.reshape(-1, 9), shift, solids.quarter[:, None]], axis=1).T, device)
-    axes = axes[:, solid]
-    where = [axes[3 * i] * u + axes[3 * i + 1] * v + axes[3 * i + 2] * w + axes[9 + i] for i in range(3)]
-    look = _tensor(looks.reshape(-1, WIDTH).T, device)
-    material = look[:, torch.from_numpy(solids.material).to(device)[solid]]
-    base = paint(material, [*where, axes[12]], _folds(device))
+    axes = axes.index_select(1, patch)
+    point = [axes[3 * i] * u + axes[3 * i + 1] * v + axes[3 * i + 2] * w + axes[9 + i] for i in range(3)]
+    material = torch.from_numpy(solids.material).to(device).index_select(0, patch)
+    base = paint(looks, material, [*point, axes[12]], _folds(device))
     # The light: a key with cast shadows, the sky from above, and less of it in creases.
-    towards = _tensor(np.einsum("nij,nj->ni", tilt, _sun(c)).T, device)[:, image]
-    above = _tensor(tilt[:, :, 1].T, device)[:, image]
+    sun, sky = (_tensor(x.T, device) for x in (np.einsum("nij,nj->ni", tilt, c["sun_frame"][:, 2]), tilt[:, :, 1]))
+    towards, above = sun.index_select(1, where), sky.index_select(1, where)
     facing = _dot(normal, towards).clamp(min=0)
     open_sky = _dot(normal, above) * 0.28 + 0.72
+    first = torch.arange(len(left), dtype=torch.int32, device=device)[:, None] * window.height
 
     def depth_at(du_m: Tensor, dv_m: Tensor) -> Tensor:
-        x = (column + (du_m / du).round()).clamp(0, width - 1)
-        y = (row - (dv_m / dv).round()).clamp(0, height - 1)
-        return depth.reshape(-1)[((image * height + y.to(torch.int64)) * width) + x.to(torch.int64)]
+        """Depth beside every sample, by an offset (B, 1) that is the same in all of an image."""
+        x = (columns + (du_m / du).round()).clamp(0, window.width - 1).to(torch.int32)
+        y = (rows - (dv_m / dv).round()).clamp(0, window.height - 1).to(torch.int32)
+        start = ((first + y) * window.width).reshape(-1).index_select(0, line)
+        return depth.reshape(-1).index_select(0, start + x.reshape(-1).index_select(0, across))
 
     lit = torch.ones_like(u)
     for reach in (0.05, 0.11, 0.20):
-        over = depth_at(towards[0] * reach, towards[1] * reach) - (w + towards[2] * reach)
-        lit = torch.where((over > 0.012) & (over < 0.35), lit * 0.5, lit)
+        over = depth_at(sun[0, :, None] * reach, sun[1, :, None] * reach) - (w + towards[2] * reach)
+        lit = lit - lit * ((over > 0.012) & (over < 0.35)) * 0.5
     hidden = torch.zeros_like(u)
     for a, b in ((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)):
-        over = depth_at(torch.full_like(u, 0.040 * a), torch.full_like(u, 0.040 * b)) - w
-        hidden += torch.where(over < 0.3, (over - 0.008) * 9, torch.zeros_like(u)).clamp(0, 1)
+        over = depth_at(torch.full_like(du, 0.040 * a), torch.full_like(dv, 0.040 * b)) - w
+        hidden += ((over - 0.008) * 9).clamp(0, 1) * (over < 0.3)
     creases = 1 - hidden * 0.095
     rim = normal[2] * 0.22 + 0.78
-    key, ambient = (_tensor(c[name].T, device)[:, image] for name in ("camera_key", "camera_ambient"))
+    key, ambient = (_tensor(c[name].T, device).index_select(1, where) for name in ("camera_key", "camera_ambient"))
     half = torch.stack([towards[0], towards[1], towards[2] + 1])
     shine = _dot(normal, half).clamp(min=0)
     shine = shine * shine / _dot(half, half)
     shine = shine * shine
-    gloss = shine * shine * material[12] * lit
-    colour = base * (ambient * (open_sky * creases * rim) + key * (facing * lit * creases)) * 1.06 + key * gloss * 0.6
-    return colour, flat
+    gloss = shine * shine * looks[12].index_select(0, material) * lit
+    light = (ambient * (open_sky * creases * rim)).add_(key * (facing * lit * creases))
+    return light.mul_(base).mul_(1.06).add_((key * gloss).mul_(0.6)), flat
 
 
 def _blur(x: Tensor, sigma: Array) -> Tensor:
@@ -369,43 +378,61 @@ def _mean(x: Tensor) -> Tensor:
 
 def _majority(parts: Tensor) -> Tensor:
     """Most frequent of the labels of each pixel's samples, the smaller one if they tie."""
-    a, b, c, _ = torch.sort(torch.stack(_samples(parts)), dim=0)[0]
-    return torch.where(a == b, a, c)
+    a, b, c, d = _samples(parts)
+    (a, b), (c, d) = ((torch.minimum(x, y), torch.maximum(x, y)) for x, y in ((a, b), (c, d)))
+    least, b, c = torch.minimum(a, c), torch.maximum(a, c), torch.minimum(b, d)  # b and c: the middle two, unordered
+    return torch.where(torch.minimum(b, c) == least, least, torch.maximum(b, c))
 
 
 def _render(
-    people: pd.DataFrame, captures: pd.DataFrame, height: int, width: int, device: torch.device
+    people: pd.DataFrame, captures: pd.DataFrame, height: int, width: int, device: torch.device, batch: int
 ) -> tuple[Tensor, Tensor]:
+    """Images and part maps of captures: all are posed at once, and drawn `batch` at a time."""
     c, n = _arrays(captures), len(captures)
     actors, looks, capture = _actors(people, c)
     things, thing_looks = _things(c)
     things.material = things.material + len(MATERIALS) * (len(looks) + things.actor)
     things.actor = things.actor + len(capture)
-    world, capture = join([actors, things]), np.r_[capture, np.arange(n)]
-    image = capture[world.actor]
+    world = join([actors, things])
+    image = np.r_[capture, np.arange(n)][world.actor]
     tilt = _turns(c["elevation"], 0)  # a camera that looks down
     posed = _rounded(world.moved(tilt[image]))
-    fine = _window(posed, c, SAMPLES * height, SAMPLES * width)
-    p = patches(posed)
-    depth, winner = visible(p, image[p.solid], fine, device)
-    colour, flat = _shade(p, posed, np.concatenate([looks, thing_looks]), depth, winner, fine, tilt, c)
-    samples = torch.zeros(3, depth.numel(), device=device)
-    samples[:, flat] = colour
-    coarse = Window(fine.left, fine.top, fine.du * SAMPLES, fine.dv * SAMPLES, height, width)
-    scene = _background(c, coarse, world, capture, _sun(c), device)
+    c = {**c, **_sun(c), "tilt": tilt, "feet": _feet(world, n), "box": _box(posed, c)}
+    p, silhouettes = patches(posed), _silhouettes(world, image, c, device)
+    look = _tensor(np.concatenate([looks, thing_looks]).reshape(-1, WIDTH).T, device)
+    drawn, image = [], image[p.solid]
+    for start in range(0, n, batch):
+        rows, mine = slice(start, start + batch), image // batch == start // batch
+        own = Patches(p.table[:, mine], p.solid[mine], p.low[mine], p.high[mine])
+        views = {name: values[rows] for name, values in c.items()}
+        drawn.append(_draw(own, posed[own.solid], image[mine] - start, look, silhouettes[rows], views, height, width))
+    images, parts = zip(*drawn, strict=True)
+    return torch.cat(images), torch.cat(parts)
+
+
+def _draw(
+    p: Patches, solids: Solids, image: Array, looks: Tensor, silhouettes: Tensor, c: Cues, height: int, width: int
+) -> tuple[Tensor, Tensor]:
+    """Images uint8 (B, 3, H, W) and part maps (B, H, W) of patches; the solid and the image (0..B - 1) of each."""
+    fine, coarse = (Window(c["box"].T, k * height, k * width) for k in (SAMPLES, 1))
+    depth, winner = visible(p, image, fine, looks.device)
+    colour, flat = _shade(p, solids, image, looks, depth, winner, fine, c)
+    samples = looks.new_zeros(3, depth.numel()).index_copy_(1, flat, colour)
+    scene = _background(c, coarse, silhouettes)
     scene = scene * _mean((winner < 0).float()) + _mean(samples.view(3, *depth.shape))
-    part = torch.from_numpy(np.r_[posed.part[p.solid], 0].astype(np.uint8)).to(device)[winner.to(torch.int64)]
+    part = torch.from_numpy(np.r_[0, solids.part].astype(np.uint8)).to(looks.device)
+    part = part.index_select(0, winner.reshape(-1) + 1).view(winner.shape)
     return _photograph(scene.transpose(0, 1), c), _majority(part)
 
 
 def _feet(world: Solids, n: int) -> Array:
-    """Middles of the two soles of each capture's person on the ground, (2, N, 2); far away where nobody is."""
-    out = np.full((2, n, 2), 99.0)
+    """Middles of the two soles of each capture's person on the ground, (N, 2, 2); far away where nobody is."""
+    out = np.full((n, 2, 2), 99.0)
     sole = world.material % len(MATERIALS) == MATERIALS.index.get_loc("sole")
     soles = world[sole & (world.actor < n)]
     middle = soles.origin + 0.5 * soles.frame[:, 1] * (soles.scale[:, 1] * soles.shape[:, 0])[:, None]
     for k in range(2):
-        out[k, soles.actor[k::2]] = on_grid(middle[k::2, [0, 2]])
+        out[soles.actor[k::2], k] = on_grid(middle[k::2, [0, 2]])
     return out
 
 
@@ -417,18 +444,19 @@ def choose_device(device: str | torch.device | None) -> torch.device:
 def stream(
     people: pd.DataFrame, captures: pd.DataFrame, height: int, width: int, device: torch.device, batch: int = BATCH
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Rows, images and part maps of one batch after the other, in order.
+    """Rows, images and part maps of up to POSED batches at once, in order.
 
-    On a CPU each core renders batches of its own with one thread. The tensors of a batch are too small for torch to
+    On a CPU each core renders captures of its own with one thread. The tensors of a batch are too small for torch to
     divide well, and threads that wait for each other are slowed down by every other program on the machine.
     """
     workers = threads = torch.get_num_threads()
+    group = POSED * batch
     if device.type == "cpu":
-        batch = max(min(batch, -(-len(captures) // workers)), 1)
-    pieces = (slice(start, start + batch) for start in range(0, len(captures), batch))
+        group = min(group, len(captures) // (2 * workers) + 1)
+    pieces = (slice(start, start + group) for start in range(0, len(captures), group))
 
     def job(rows: slice) -> tuple[slice, Tensor, Tensor]:
-        return rows, *_render(people, captures.iloc[rows].reset_index(drop=True), height, width, device)
+        return rows, *_render(people, captures.iloc[rows].reset_index(drop=True), height, width, device, batch)
 
     if device.type != "cpu":
         yield from map(job, pieces)

@@ -15,7 +15,6 @@ GROUND = (512, 512)  # 6.4 m x 6.4 m, repeated
 DRAWN = 96  # cameras of a crowd, numbered after the six
 
 
-Array = np.ndarray
 Colour = list[float]
 
 
@@ -326,7 +325,7 @@ def _anywhere(wall: Canvas, ground: Canvas) -> None:
     """A place of a crowd: surfaces and things of random kinds, sizes and colours, in a random order."""
     rng = wall.rng
 
-    def some(low: float, high: float) -> Array:
+    def some(low: float, high: float) -> np.ndarray:
         return rng.uniform(low, high) * (1 + rng.uniform(-0.5, 0.5, 3))
 
     def at() -> float:

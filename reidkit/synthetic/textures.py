@@ -44,8 +44,8 @@ def _around(p: Point) -> Tensor:
 def _noise(folds: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Smooth noise in -1..1; one unit of x or y is one turn of a 256 x 256 table."""
     size = len(folds)
-    column, row = (_fraction(x) * size).to(torch.int64), (_fraction(y) * size).to(torch.int64)
-    return folds.reshape(-1)[row.clamp(max=size - 1) * size + column.clamp(max=size - 1)]
+    column, row = ((_fraction(c) * size).to(torch.int32) for c in (x, y))
+    return folds.reshape(-1).index_select(0, row.clamp(max=size - 1) * size + column.clamp(max=size - 1))
 
 
 def _hoops(m: Material, p: Point, _folds: Tensor) -> Tensor:
@@ -153,13 +153,14 @@ PATTERNS: dict[str, Callable[[Material, Point, Tensor], Tensor]] = {
 }  # fmt: skip
 
 
-def paint(material: Tensor, point: Point, folds: Tensor) -> Tensor:
-    """Colour (3, K) of K points with materials (WIDTH, K), whose patterns are numbers in PATTERNS."""
-    base = material[0:3].clone()
-    for number, pattern in enumerate(PATTERNS.values()):
-        at = torch.nonzero(material[9] == number)[:, 0]
+def paint(looks: Tensor, material: Tensor, point: Point, folds: Tensor) -> Tensor:
+    """Colour (3, K) of K points of materials (K,), columns of `looks` (WIDTH, M); patterns are numbers in PATTERNS."""
+    base, kind = looks[0:3].index_select(1, material), looks[9].to(torch.uint8).index_select(0, material)
+    phase, strength = (looks[row].index_select(0, material) for row in (11, 13))
+    groups = torch.argsort(kind, stable=True).split(torch.bincount(kind, minlength=len(PATTERNS)).tolist())
+    for pattern, at in list(zip(PATTERNS.values(), groups, strict=True))[1:]:  # the first one is plain
         if len(at):
-            m = material[:, at]
-            base[:, at] = pattern(Material(m[0:3], m[3:6], m[6:9], m[10], m[11]), [x[at] for x in point], folds)
-    wrinkle = _noise(folds, _around(point) * 1.9 + 0.3, point[1] * 1.15 + material[11])
-    return base * (1 + wrinkle * material[13])
+            m, points = looks.index_select(1, material.index_select(0, at)), [x.index_select(0, at) for x in point]
+            base.index_copy_(1, at, pattern(Material(m[0:3], m[3:6], m[6:9], m[10], m[11]), points, folds))
+    wrinkle = _noise(folds, _around(point) * 1.9 + 0.3, point[1] * 1.15 + phase)
+    return base * (1 + wrinkle * strength)

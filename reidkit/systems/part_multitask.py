@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..backbones import RESNETS, Backbone, open_last_stage, through
+from ..backbones import Backbone, open_last_stage, through
 from ..data import Batch, Targets, binary_columns, binary_labels, class_logits
 from ..errors import InputError, choose
 from ..losses import REDUCTIONS, batch_hard_triplet, cross_entropy, hardest_pairs, sigmoid_cross_entropy
@@ -82,9 +82,8 @@ class PartMultitask(System):
 
     def __init__(self, backbone: Backbone, targets: Targets, options: Options) -> None:
         super().__init__(backbone, targets, options)
-        if not {"layer3", "layer4"} <= set(backbone.stages):
-            names = ", ".join(RESNETS)
-            raise InputError(f"{backbone.name} has no layer3 to part its branches in: choose one of {names}.")
+        if "layer3" not in backbone.stages:
+            raise InputError(f"{backbone.name} has no layer3 to part its branches in: choose a ResNet or mobilenet_v2.")
         self.part = deepcopy(nn.Sequential(*self.late))
         open_last_stage(self.part[-1])
         self.register_buffer("columns", binary_columns(self.asked), persistent=False)

@@ -61,7 +61,7 @@ class Sharenet(System):
     class Options:
         """Sharenet's own knobs."""
 
-        share: str = "layer4"  # the last shared layer: layer1 ... layer4 of a ResNet; conv1 ... fc7 of AlexNet
+        share: str = "layer4"  # the last shared layer: layer1 ... layer4; conv1 ... fc7 of AlexNet
         alpha: float = 0.05  # weight of the attributes; 0 leaves their branch out: the paper's triplet baseline
         # negatives of a positive pair: one of losses.MINING; or "curriculum", as the paper's reference mines: "random4"
         # for `random_epochs`, "hard4" from then on (Wang and Gupta 2015)

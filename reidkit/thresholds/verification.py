@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil, inf, isnan, log, nan, sqrt
+from math import ceil, inf, isnan, nan, sqrt
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest
 
 from ..errors import InputError
 from ..images import DISTRACTOR, JUNK
@@ -143,10 +143,6 @@ class Gaussian:
     mean: float
     deviation: float  # standard deviation, in the units of the distance
 
-    def density(self, distance: np.ndarray) -> np.ndarray:
-        """exp(-((x - mean) / deviation)^2 / 2) / (deviation sqrt(2 pi)), the shape of `distance`."""
-        return norm.pdf(distance, self.mean, self.deviation)
-
 
 @dataclass(frozen=True)
 class Gaussians:
@@ -170,39 +166,6 @@ def fit_gaussians(pairs: Pairs) -> Gaussians:
         part * (fit.deviation**2 + (fit.mean - mean) ** 2) for part, fit in ((share, genuine), (1 - share, impostor))
     )
     return Gaussians(Gaussian(mean, sqrt(variance)), genuine, impostor)
-
-
-def crossing(genuine: Gaussian, impostor: Gaussian) -> float:
-    """Find the distance at which the genuine density falls below the impostor density.
-
-    This is the Bayes threshold for equal priors and equal costs: no other threshold has a smaller sum of both errors
-    under the two Gaussians. With u = x - mean_g and d = mean_i - mean_g, it is a root of
-
-        (s_g^2 - s_i^2) u^2 - 2 s_g^2 d u + s_g^2 (d^2 + 2 s_i^2 ln(s_i / s_g)) = 0
-
-    namely the one at which the difference of the log densities falls. Equal deviations give the middle of the two
-    means. With unequal ones, the narrow density may lie so deep inside the wide one that the crossing is not between
-    the means.
-
-    Raises:
-        InputError: a deviation of 0; genuine distances that are not smaller on average.
-    """
-    if not (genuine.deviation > 0 and impostor.deviation > 0):
-        raise InputError(
-            f"the deviations are {genuine.deviation:g} (genuine) and {impostor.deviation:g} (impostor), and both must "
-            "be above 0: take pairs with at least two different distances of each kind."
-        )
-    apart = impostor.mean - genuine.mean
-    if not apart > 0:
-        raise InputError(
-            f"genuine distances average {genuine.mean:g} and impostor distances {impostor.mean:g}, so no crossing "
-            "parts near from far: look whether the descriptors or the labels are mixed up."
-        )
-    same, other = genuine.deviation**2, impostor.deviation**2
-    half = same * apart
-    constant = same * (apart**2 + other * log(other / same))
-    root = sqrt(max(half**2 - (same - other) * constant, 0.0))
-    return genuine.mean + constant / (half + root)  # the form that also holds for equal deviations
 
 
 # --- error rates -----------------------------------------------------------------------------------------------

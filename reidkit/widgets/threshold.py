@@ -115,7 +115,8 @@ class ThresholdExplorer(App):
             raise InputError("there is nothing to draw: no pairs were compared.")
         plots.use_style()
         figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2))
-        plots.pair_distances(self.pairs, {"threshold": self.threshold.value, "cheapest": self.best}, left)
+        chosen = {} if self.threshold.value == self.best else {"threshold": self.threshold.value}
+        plots.pair_distances(self.pairs, chosen | {"cheapest": self.best}, left)
         table = pd.DataFrame({"threshold": self.edges, "far": self._far, "frr": self._frr})
         plots.error_curves(table, verification.eer(self.pairs), right)
         right.plot(self.edges, 100 * self.costs(), ":", color=GREEN, label="cost, % of its highest")
