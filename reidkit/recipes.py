@@ -18,7 +18,7 @@ CHOICES = {  # fields of a recipe that take a name
     "schedule": ("cosine", "linear", "step", "exponential", "constant"),
     "precision": ("auto", "32-true", "bf16-mixed"),
     "metric": METRICS,
-    "negatives": ("batch", "random", "cluster"),
+    "negatives": ("batch", "random", "cluster", "similar"),
 }
 
 
@@ -39,8 +39,8 @@ class Recipe:
     epochs: int = 12
     batch: int = 64  # images
     instances: int = 4  # K images of each person in a batch; 0 draws images one by one
-    negatives: str = "batch"  # or triplets drawn ahead: "random", or "cluster" (from the anchor's colour cluster)
-    clusters: int = 20  # colour clusters of the training images
+    negatives: str = "batch"  # or triplets drawn ahead: "random"; from the anchor's colour "cluster"; "similar" to it
+    clusters: int = 20  # of look-alikes among the training images
     validation: float = 0.0  # share of the training people held out
     patience: int = 0  # epochs without a better validation loss before the training stops; 0 never stops it
     optimizer: str = "adam"  # or "sgd"

@@ -14,6 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
+from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from .augment import erase, flip, layered, parted, rotate, shift
@@ -106,18 +107,18 @@ def fit(
     """
     ready(recipe, train, validation, system)
     fabric = fabric or fabric_for(recipe)
-    network = new_network(recipe, train.targets, system)
+    network = new_network(recipe, train.targets, system).to(fabric.device)
     if not any(p.requires_grad for p in network.parameters()):
-        return network.to(fabric.device).eval(), History()
+        return network.eval(), History()
     optimizer = new_optimizer(recipe, network)
     history, best = History(), None
+    label, groups = train.label.numpy(), look_alikes(recipe, network, train)
+    held_groups = look_alikes(recipe, network, validation) if validation is not None else None
     if state:
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         history, best = History(list(state["history"])), state["best"]
     model, optimizer = fabric.setup(network, optimizer)
-    label, groups = train.label.numpy(), colour_groups(recipe, train)
-    held_groups = colour_groups(recipe, validation) if validation is not None else None
     epochs = tqdm(range(len(history.rows), recipe.epochs), "training", disable=not progress, leave=False)
     for epoch in epochs:
         if recipe.patience and stale(history) >= recipe.patience:
@@ -227,13 +228,29 @@ def epoch_batches(recipe: Recipe, label: np.ndarray, epoch: int, group: np.ndarr
     return [known[part] for part in shuffled_batches(len(known), recipe.batch, rng)]
 
 
-def colour_groups(recipe: Recipe, images: ImageSet) -> np.ndarray | None:
-    """Cluster of each image by its colour histogram (k-means), (N,), where the recipe draws negatives from it."""
-    if recipe.negatives != "cluster":
+@torch.no_grad()
+def look_alikes(recipe: Recipe, network: System, images: ImageSet) -> np.ndarray | None:
+    """Cluster of each image (k-means), (N,), where the recipe draws negatives from it.
+
+    "cluster" sorts images by their colour histograms (paper 001), "similar" by what the backbone makes of them.
+
+    Args:
+        recipe: with `negatives` and `clusters`.
+        network: as it is before it learns.
+        images: N of them.
+    """
+    if recipe.negatives == "cluster":
+        seen = histogram.colours(images.pixels)
+    elif recipe.negatives == "similar":
+        fabric, pixels = fabric_for(recipe), images.pixels.split(256)
+        backbone = network.to(fabric.device).eval().backbone
+        with fabric.autocast():
+            maps = [backbone(standardise(part.to(fabric.device))).float() for part in pixels]
+        seen = torch.cat([F.normalize(part.mean((2, 3))) for part in maps]).cpu()
+    else:
         return None
-    colours = histogram.colours(images.pixels)
-    k = min(recipe.clusters, len(colours))
-    return KMeans(k, n_init=1, random_state=recipe.seed).fit_predict(colours.numpy())
+    k = min(recipe.clusters, len(seen))
+    return KMeans(k, n_init=1, random_state=recipe.seed).fit_predict(seen.numpy())
 
 
 def augmented(batch: Batch, recipe: Recipe, generator: torch.Generator) -> Batch:

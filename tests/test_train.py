@@ -110,7 +110,7 @@ def test_changes_may_be_texts_and_reach_fields_and_options() -> None:
         ({"validation": 1}, "validation is 1.0: give a share from 0 to below 1"),
         ({"validation": "-0.1"}, "validation is -0.1"),
         ({"validation": "nan"}, "validation is nan"),
-        ({"negatives": "hardest"}, "choose one of batch, random, cluster"),
+        ({"negatives": "hardest"}, "choose one of batch, random, cluster, similar"),
         ({"negatives": "random", "batch": 5, "instances": 0}, "fewer than two triplets: give batch at least 6"),
         ({"clusters": 0}, "clusters is 0"),
     ],
@@ -232,19 +232,21 @@ def test_a_plan_may_be_of_triplets() -> None:
         assert (anchor == negative).all()
 
 
-def test_colour_groups_are_look_alikes_and_always_the_same() -> None:
-    images, own = fakes.dressed(), Recipe(negatives="cluster", clusters=3)
+@pytest.mark.parametrize("negatives", ["cluster", "similar"])
+def test_look_alikes_have_one_colour_and_are_always_the_same(negatives: str) -> None:
+    images, own = fakes.dressed(), Recipe(negatives=negatives, clusters=3, precision="32-true")
+    network = train.new_network(own, images.targets)
     dye = np.arange(len(images)) % 3
     pixels = torch.tensor([[200, 30, 30], [30, 200, 30], [30, 30, 200]], dtype=torch.uint8)[dye, :, None, None]
     images = replace(images, pixels=(images.pixels // 10 + pixels))
-    one, two = (train.colour_groups(own, images) for _ in range(2))
+    one, two = (train.look_alikes(own, network, images) for _ in range(2))
     assert one is not None and two is not None
     assert one.shape == (len(images),) and one.tolist() == two.tolist() and set(one) == {0, 1, 2}
     assert len({*zip(dye.tolist(), one.tolist(), strict=True)}) == 3  # one group a colour
-    for negatives in ("batch", "random"):
-        assert train.colour_groups(replace(own, negatives=negatives), images) is None
+    for other in ("batch", "random"):
+        assert train.look_alikes(replace(own, negatives=other), network, images) is None
     few = replace(images, pixels=images.pixels[:4])
-    assert len(train.colour_groups(replace(own, clusters=20), few)) == 4  # type: ignore[arg-type]
+    assert len(train.look_alikes(replace(own, clusters=20), network, few)) == 4  # type: ignore[arg-type]
 
 
 def test_the_backbone_may_learn_at_a_share_of_the_rate() -> None:
@@ -466,7 +468,7 @@ def test_a_resumed_run_with_validation_ends_with_the_very_bits(
     """The best epoch is the second and the fifth ends the training; 5: killed when that was already clear."""
     own = replace(DRESSED, epochs=8, patience=3, options={"stage": stage})
     if stage == "identity":
-        own = replace(own, negatives="cluster", clusters=2)
+        own = replace(own, negatives="similar", clusters=2)  # sorted before the first step, also when it goes on
     told, real, written = [3.0, 1.0, 2.0, 2.0, 1.5], files.write_whole, []
     scripted(told, monkeypatch)
     plain = load_or_fit(own, TRAINING, HELD_OUT, folder=tmp_path / "plain", progress=False, say=lambda _: None)
