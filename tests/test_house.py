@@ -97,7 +97,8 @@ def test_the_core_is_small() -> None:
 
 
 def test_the_library_is_small() -> None:
-    assert sum(map(code_lines, FILES)) <= 10_300
+    # 10,300 for what there was before a start that has learnt came along: crowd, system, weights, search without a run
+    assert sum(map(code_lines, FILES)) <= 10_450
     assert sum(code_lines(path) for path in PACKAGE.glob("*.py")) <= 4500
 
 
