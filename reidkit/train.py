@@ -182,12 +182,12 @@ def new_network(recipe: Recipe, targets: Targets, system: type[System] | None = 
 
 
 def new_optimizer(recipe: Recipe, network: System) -> torch.optim.Optimizer:
-    """Adam or SGD; the backbone, and what the network names in `rates`, learns at a multiple of lr, its `scale`."""
+    """Adam or SGD; the backbone, its copies and what is named in `rates` learn at a multiple of lr, their `scale`."""
     rates = network.rates()
     scales: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            inside = name.startswith("backbone.")
+            inside = name.startswith(("backbone.", *network.COPIED))
             scale = recipe.backbone_lr if inside else rates.get(name, 1.0)
             scales.setdefault((inside, scale), []).append(parameter)
     groups = [{"params": scales[key], "scale": key[1]} for key in sorted(scales)]

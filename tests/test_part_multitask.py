@@ -81,7 +81,10 @@ def test_with_equal_branches_the_parts_are_maxima_of_the_map() -> None:
     model.part[-1][0][0].stride = (2, 2)
     images = torch.randn(3, 3, 32, 16, generator=torch.Generator().manual_seed(0))
     whole, part = model.maps(images)
-    torch.testing.assert_close(whole, part)  # a copy starts as its original
+    torch.testing.assert_close(whole, part)  # a copy starts as its original, and learns at its rate
+    new, slow = train.new_optimizer(recipe("part_multitask", backbone_lr=0.1), model).param_groups
+    assert (new["scale"], slow["scale"]) == (1.0, 0.1)
+    assert {id(p) for p in slow["params"]} == {id(p) for p in [*model.backbone.parameters(), *model.part.parameters()]}
     six = model.six(images)
     expected = model.features["upper_im"](torch.stack([m[:, :4].flatten(1).max(1)[0] for m in part]))
     torch.testing.assert_close(six["upper_im"], expected)

@@ -77,6 +77,16 @@ def test_sharenet_i_shares_the_first_i_layers(share: str, twice: tuple[str, ...]
     assert len(names) == len(set(names)) and sum(n.startswith("backbone.") for n in names) == 10
 
 
+def test_a_copied_branch_starts_as_its_original_and_learns_at_its_rate() -> None:
+    network = Sharenet(two_layers(), PEOPLE.targets, Options(share="stem"))
+    for copy, original in zip(network.branch.parameters(), network.layers(network.apart)[0].parameters(), strict=True):
+        assert copy is not original and torch.equal(copy, original)
+    new, slow = train.new_optimizer(recipe("sharenet", backbone_lr=0.1), network).param_groups
+    assert (new["scale"], slow["scale"]) == (1.0, 0.1)
+    taken_over = [*network.backbone.parameters(), *network.branch.parameters()]
+    assert {id(p) for p in slow["params"]} == {id(p) for p in taken_over}
+
+
 def test_a_gradient_reaches_its_own_branch_and_the_shared_layers() -> None:
     torch.manual_seed(0)
     network = Sharenet(two_layers(), PEOPLE.targets, Options(share="stem"))

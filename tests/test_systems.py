@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,15 @@ def test_every_system_keeps_the_contract(system: type[System]) -> None:
     assert isinstance(system.learns_attributes(options), bool) and isinstance(system.needs_parts(options), bool)
     defined = {name for name, value in vars(system).items() if callable(value) and name in vars(System)}
     assert {"forward", "describe", "objective"} <= defined
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_what_starts_from_a_bundled_network_finds_one(system: str) -> None:
+    """Whatever the row of a paper's table: rows with another backbone start elsewhere."""
+    for profile, row in product(PROFILES, ("", *SYSTEMS[system].VARIANTS)):
+        plan = recipe(system, profile, row)
+        there = (backbones.BUNDLED / plan.backbone / "model.safetensors").exists()
+        assert plan.pretrained != "synthetic" or there, (profile, row)
 
 
 def test_fewer_batches_than_devices_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,6 +171,27 @@ def attribute_table(run: Run, images: pd.DataFrame, *, progress: bool = False) -
     return attribute_scores(test.attributes.numpy(), answer(run, test, progress=progress).classes, run.tasks)
 
 
+def references(images: pd.DataFrame, profile: str = "quick") -> dict[str, Scores]:
+    """What stands beside every table of people: colours, with nothing learnt, and the baseline of lesson 00.
+
+    Args:
+        images: the table of a data set.
+        profile: "smoke", "quick" or "paper"; a run that is not there yet is trained.
+    """
+    from ..features import features_of
+    from ..ranking import Comparison
+    from ..recipes import recipe
+    from ..runs import load_or_fit
+
+    scores = {}
+    for title, system in {"colours alone": "histogram", "baseline (lesson 00)": "baseline"}.items():
+        plan = recipe(system, profile, dataset=images.attrs["dataset"])
+        run = load_or_fit(plan, *sets(plan, images), runs=runs_folder())
+        query, gallery = (features_of(run, images, split) for split in ("query", "gallery"))
+        scores[title] = Comparison.of(query, gallery, plan.metric).score()
+    return scores
+
+
 def figures_folder(dataset: str, profile: str) -> Path:
     """Where lessons put their figures: below figures/, in a folder git does not keep."""
     return home() / "figures" / f"{dataset}-{profile}"

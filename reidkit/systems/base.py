@@ -91,6 +91,7 @@ class System(nn.Module):
     VARIANTS: ClassVar[Variants] = {}  # the rows of its paper's tables: what differs from the recipe
     CLAIMS: ClassVar[tuple[str, ...]] = ()  # what its paper claims, as `claims` reads it
     VALIDATES: ClassVar[bool] = False  # whether its losses mean something on people it was not trained on
+    COPIED: ClassVar[tuple[str, ...]] = ()  # how the names of copies of backbone layers begin: they learn at its rate
 
     options: Any  # an `Options`
     asked: tuple[Task, ...]  # the attributes it answers

@@ -44,7 +44,9 @@ class Flat(nn.Module):
 ALEXNET_PAPER: dict[str, Any] = {  # and on an AlexNet: batch 100, lr 1e-3 divided by 10 in steps, alpha 0.01
     "height": 224, "width": 224, "batch": 100, "optimizer": "sgd", "lr": 1e-3, "hidden": 0, "dimensions": 1024,
 }  # fmt: skip
-SMALL_ALEXNET: dict[str, Any] = {"height": 128, "width": 64, "batch": 100, "lr": 3e-4, "mining": "all"}
+SMALL_ALEXNET: dict[str, Any] = {  # no start is bundled for it
+    "height": 128, "width": 64, "batch": 100, "lr": 3e-4, "backbone_lr": 1.0, "mining": "all", "pretrained": "none",
+}  # fmt: skip
 
 
 def _alexnet(**row: Any) -> dict[str, dict[str, Any]]:
@@ -56,6 +58,7 @@ class Sharenet(System):
     """The shared layers; the rest once for the embedding (in `backbone` and `top`), once for attributes (`branch`)."""
 
     name = "sharenet"
+    COPIED = ("branch.",)
 
     @dataclass(frozen=True)
     class Options:
@@ -198,15 +201,15 @@ class Sharenet(System):
         return values
 
     # From random weights the nearest strangers draw everybody into one point within an epoch (the mean distance falls
-    # to 0, the loss to the margin); all strangers of the batch do not.
+    # to 0, the loss to the margin); all strangers of the batch do not. From the bundled start the nearest ones teach.
     RECIPES: ClassVar[Recipes] = {
         "smoke": {
             "epochs": 2, "height": 64, "width": 32, "batch": 32, "instances": 4, "last_stride": 2, "metric": "cosine",
             "mining": "all",
         },
         "quick": {
-            "epochs": 2, "height": 72, "width": 36, "batch": 64, "instances": 4, "last_stride": 2, "metric": "cosine",
-            "mining": "all",
+            "epochs": 2, "height": 64, "width": 32, "batch": 64, "instances": 4, "last_stride": 2, "metric": "cosine",
+            "lr": 3e-3, "backbone_lr": 0.1, "pretrained": "synthetic",
         },
         # paper 000 on a ResNet-50: batch 32, lr 1e-4 divided by 10 in steps, alpha 0.05, FC 1024, batch norm, ReLU,
         # FC C
