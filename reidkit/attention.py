@@ -7,8 +7,8 @@ The score that is traced is the logit of a class less the mean of all classes of
 differences only, and in the binary view the answer "no" has no logit of its own. grad-cam's methods keep what speaks
 for the class; the plain map ("cam") also shows, below its middle tones, what speaks against.
 
-A map is a claim about a network. `survival` (does the answer outlive its part?) and `faded` (does it go with the hottest
-pixels?) test such a claim by asking the network again, `localisation` by the truth that synthetic people come with.
+A map is a claim about a network. `survival` (does the answer outlive its part?) and `faded` (does it go with the
+hottest pixels?) test it by asking the network again, `localisation` by the truth that synthetic people come with.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import pytorch_grad_cam as grad_cam
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from .attributes import SPANS
 from .cam import class_map, contrasts, merge, normalise
@@ -37,8 +38,9 @@ from .systems import System
 from .systems.aanet import attended
 
 __all__ = [
-    "METHODS", "PART_OF", "attribute_maps", "class_map", "class_maps", "energy", "identity_maps", "localisation",
-    "merge", "merged_map", "normalise", "pair_maps", "part_masks", "pointing",
+    "METHODS", "PART_OF", "attribute_maps", "class_map", "class_maps", "elsewhere", "energy", "faded", "finer",
+    "identity_maps", "localisation", "merge", "merged_map", "normalise", "pair_maps", "part_masks", "pointing",
+    "seen_by", "survival", "untaught", "without",
 ]  # fmt: skip
 
 METHODS: dict[str, Any] = {
@@ -187,9 +189,9 @@ def untaught(network: System, images: Tensor, seed: int = 0) -> System:
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         for layer in twin.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d):
+            if isinstance(layer, nn.Conv2d | nn.Linear | _BatchNorm):
                 layer.reset_parameters()
-            if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            if isinstance(layer, _BatchNorm):
                 layer.momentum = None  # a mean over all batches
         twin.train()
         for pixels in images.split(64):
@@ -208,7 +210,7 @@ def cut(network: System, layer: str) -> tuple[nn.Module, System]:
     """
     rest = deepcopy(network)
     names = list(rest.backbone.stages)
-    first = names[: names.index(layer) + 1]
+    first = names[: names.index(choose(layer, names, "layer")) + 1]
     for name in first:
         rest.backbone.stages[name] = nn.Identity()
     return nn.Sequential(*(network.backbone.stages[name] for name in first)), rest
@@ -253,12 +255,7 @@ def read_by(network: System, maps: Tensor) -> Tensor | None:
 
 
 def attribute_maps(
-    network: System,
-    images: Tensor,
-    task: str,
-    method: str = "gradcam",
-    classes: Tensor | None = None,
-    layer: str = "",
+    network: System, images: Tensor, task: str, method: str = "gradcam", classes: Tensor | None = None, layer: str = ""
 ) -> Tensor:
     """Where a network sees an attribute.
 
@@ -415,11 +412,11 @@ def centre_box(n: int, height: int, width: int) -> Tensor:
 
 
 def share(hits: Tensor, name: str) -> dict[str, float]:
-    """The mean of N independent hits in percent with Wilson's 95 % interval: `name`, `name`_low, `name`_high; NaN of none.
+    """The mean of N independent hits in percent with Wilson's 95 % interval, NaN of none.
 
     Args:
         hits: (N,), from 0 to 1. Of hits between 0 and 1 the interval is too wide rather than too narrow.
-        name: of the score.
+        name: of the score; the ends of the interval are `name`_low and `name`_high.
     """
     n, z = max(len(hits), 1), 1.96
     mean = float(hits.mean())
@@ -475,8 +472,8 @@ def without(images: Tensor, where: Tensor) -> Tensor:
     window = images.shape[3] // 2 | 1
 
     def blurred(x: Tensor) -> Tensor:
-        for _ in range(2):
-            x = F.avg_pool2d(x, window, 1, window // 2)
+        for size in [(window, 1), (1, window)] * 2:
+            x = F.avg_pool2d(x, size, 1, (size[0] // 2, size[1] // 2))
         return x
 
     around = (images * kept).mean((2, 3), keepdim=True) / kept.mean((2, 3), keepdim=True).clamp(min=1e-3)
@@ -529,7 +526,7 @@ def survival(
     person = (parts != PARTS["background"]) & (parts != PARTS["occluder"])
     rows = []
     for task, seen, inside, said in where_seen(network, images, parts, tasks, classes):
-        where = F.max_pool2d(inside.float(), 2 * margin + 1, 1, margin) > 0
+        where = F.max_pool2d(inside[:, None].float(), 2 * margin + 1, 1, margin)[:, 0] > 0
         for removed, region in {"part": where, "elsewhere": elsewhere(where, person[seen] & ~where)}.items():
             now = answers(network, without(images.pixels[seen], region))[:, network.tasks.index(task)]
             row = {"task": task, "removed": removed, "images": len(seen)}
@@ -555,7 +552,7 @@ def faded(
     """
     t, (height, width) = network.tasks.index(task), images.shape[2:]
     blank = F.avg_pool2d(images, width // 4 | 1, 1, width // 8, count_include_pad=False) if insert else 0 * images
-    rank = maps.flatten(1).argsort(1, descending=True, stable=True).argsort(1)
+    rank = maps.flatten(1).argsort(dim=1, descending=True, stable=True).argsort(1)
     curve = []
     with untouched(network), torch.no_grad():
         for step in range(steps + 1):
@@ -616,6 +613,6 @@ def localisation(
         counts = {"images": len(seen), "left_out": len(images) - len(seen)}
         for method in (*methods, *guesses):
             maps = maps_of(task, method, seen, said)
-            row = {"task": task, "part": PART_OF[task], "method": method} | counts | {"area": area}
+            row: dict[str, Any] = {"task": task, "part": PART_OF[task], "method": method, "area": area} | counts
             rows.append(row | share(pointing(maps, inside), "pointing") | share(energy(maps, inside), "energy"))
     return pd.DataFrame(rows)
