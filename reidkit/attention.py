@@ -520,12 +520,14 @@ def survival(
         classes: see there.
         margin: pixels around the part that go with it.
     Returns:
-        two rows a task: task, removed ("part" or "elsewhere": the same shape, on the rest of the person as far as it
+        two rows a task that is seen on some image: task, removed ("part" or "elsewhere": the same shape, on the rest of the person as far as it
         finds room), images, and in percent survived, survived_low, survived_high.
     """
     person = (parts != PARTS["background"]) & (parts != PARTS["occluder"])
     rows = []
     for task, seen, inside, said in where_seen(network, images, parts, tasks, classes):
+        if not len(seen):
+            continue
         where = F.max_pool2d(inside[:, None].float(), 2 * margin + 1, 1, margin)[:, 0] > 0
         for removed, region in {"part": where, "elsewhere": elsewhere(where, person[seen] & ~where)}.items():
             now = answers(network, without(images.pixels[seen], region))[:, network.tasks.index(task)]
