@@ -671,7 +671,12 @@ def probabilities(distance: np.ndarray, curves: Mapping[str, np.ndarray], axes: 
 
 
 def heats(
-    pictures: Pictures, maps: Mapping[str, np.ndarray], titles: Sequence[Sequence[str]] = (), *, across: bool = False
+    pictures: Pictures,
+    maps: Mapping[str, np.ndarray],
+    titles: Sequence[Sequence[str]] = (),
+    *,
+    across: bool = False,
+    outlines: Mapping[str, np.ndarray] | None = None,
 ) -> Figure:
     """Draw one row for each image: the image, then the same under each heat map (paper 002, Figures 1, 3 and 6).
 
@@ -680,6 +685,7 @@ def heats(
         maps: by name, (N, H, W) from 0 to 1: attributes, the merged map, the identity heat map.
         titles: for each image, a word over each map, such as the class it is answered with.
         across: draw a column an image instead, for a strip of many images with few maps.
+        outlines: by the name of a map, (N, H, W) bool whose rim is drawn over it: where the part is.
     """
     names, numbers = ["image", *maps], range(len(pictures))
     places = [(i, name) for name, i in product(names, numbers)] if across else list(product(numbers, names))
@@ -692,6 +698,8 @@ def heats(
     for axes, (i, name) in zip(figure.axes, places, strict=True):
         if name in maps:
             axes.imshow(maps[name][i], cmap="inferno", vmin=0, vmax=1, alpha=0.6)
+        if outlines and name in outlines and outlines[name][i].any():
+            axes.contour(outlines[name][i], [0.5], colors="white", linewidths=0.9)
         word = str(words.loc[i, name])
         if i == 0 and across:
             axes.text(-0.06, 0.5, name, fontsize=7, rotation=90, ha="right", va="center", transform=axes.transAxes)
@@ -716,27 +724,32 @@ def regions(pictures: Pictures, borders: Sequence[Sequence[float]]) -> Figure:
     return figure
 
 
-def localisation(table: pd.DataFrame, score: str = "energy", axes: Axes | None = None) -> Axes:
-    """How well each method finds the part of each attribute: a group of dots a task, baselines hollow.
+def by_attribute(table: pd.DataFrame, score: str, kind: str, axes: Axes | None = None, *, xlabel: str) -> Axes:
+    """A group of dots an attribute, with their intervals; what is only there to compare with is hollow.
 
     Args:
-        table: `attention.localisation`: task, method, pointing and energy in percent.
-        score: "energy" or "pointing".
+        table: `attention.localisation` or `attention.survival`.
+        score: a column in percent, such as "pointing"; with `score`_low and `score`_high.
+        kind: the column that says which dot it is, such as "method".
         axes: where to draw; None: a new figure.
+        xlabel: what the score means.
     """
-    tasks, methods = table["task"].unique(), table["method"].unique()
+    tasks, kinds = table["task"].unique(), table[kind].unique()
     axes = own_axes(axes, 5.6, 0.8 + 0.35 * len(tasks))
-    hollow = {"centre box": "o", "uniform": "s"}
-    for i, method in enumerate(methods):
-        values = table[table["method"] == method].set_index("task")[score].reindex(tasks)
-        at = np.arange(len(tasks)) + 0.6 * ((i + 0.5) / len(methods) - 0.5)
-        marker = hollow.get(method, MARKERS[i % len(MARKERS)])
-        colour, face = ("0.3", "none") if method in hollow else (PALETTE[i % len(PALETTE)], None)
-        axes.plot(values, at, marker, color=colour, mfc=face, markersize=5, label=method)
-    axes.set_yticks(range(len(tasks)), tasks)
-    meaning = {"energy": "heat inside the part, %", "pointing": "hottest pixel inside the part, % of the images"}
-    axes.grid(axis="x", alpha=0.3)
-    return labelled(axes, legend="beside", xlabel=meaning[score], ylim=(len(tasks) - 0.5, -0.5), xlim=(-2, None))
+    full = [name for name in kinds if not re.match("centre|uniform|random|elsewhere", name)]
+    for i, name in enumerate(kinds):
+        one = table[table[kind] == name].set_index("task").reindex(tasks)
+        at = np.arange(len(tasks)) + 0.7 * ((i + 0.5) / len(kinds) - 0.5)
+        colour, face = (PALETTE[full.index(name)], None) if name in full else ("0.45", "white")
+        reach = [one[score] - one[f"{score}_low"], one[f"{score}_high"] - one[score]]
+        marker = MARKERS[(full.index(name) if name in full else i - len(full)) % len(MARKERS)]
+        dots: dict[str, Any] = {"fmt": marker, "color": colour, "mfc": face, "markersize": 4.5, "elinewidth": 1.1}
+        axes.errorbar(one[score], at, xerr=np.maximum(reach, 0), label=name, **dots)
+    for border in range(1, len(tasks)):
+        axes.axhline(border - 0.5, color="0.9", linewidth=0.8)
+    counts = table.groupby("task")["images"].max().reindex(tasks)
+    axes.set_yticks(range(len(tasks)), [f"{task} ({n})" for task, n in counts.items()])
+    return labelled(axes, legend="beside", xlabel=xlabel, ylim=(len(tasks) - 0.5, -0.5), xlim=(-2, 102))
 
 
 # --- lesson 10: the report -----------------------------------------------------------------------------------

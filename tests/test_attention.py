@@ -21,18 +21,27 @@ from reidkit.attention import (
     attribute_maps,
     centre_box,
     class_maps,
+    cut,
+    elsewhere,
     energy,
+    faded,
+    finer,
     identity_maps,
     localisation,
     merged_map,
     pair_maps,
     part_masks,
     pointing,
+    seen_by,
+    survival,
+    untaught,
+    without,
 )  # fmt: skip
-from reidkit.cam import merge
+from reidkit.backbones import build
+from reidkit.cam import merge, normalise
 from reidkit.data import Targets, standardise
 from reidkit.errors import InputError
-from reidkit.systems import AANet, Baseline, InherentCode, PartMultitask, Sharenet, TwoStage
+from reidkit.systems import AANet, Baseline, InherentCode, PartMultitask, Sharenet, System, TwoStage
 
 PEOPLE = fakes.dressed(6, 4)
 IMAGES = standardise(PEOPLE.pixels[:5])
@@ -252,8 +261,8 @@ def test_localisation_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     parts[:3, :4, :8] = PARTS["hat"]
     seen: list[int] = []
 
-    def corner(network: Any, images: Tensor, task: str, method: str, classes: Tensor) -> Tensor:
-        del method
+    def corner(network: Any, images: Tensor, task: str, method: str, classes: Tensor, layer: str) -> Tensor:
+        assert (method, layer) == ("cam", "")
         own_choice = attention.chosen_classes(network, images)[:, network.tasks.index(task)]
         assert torch.equal(classes, own_choice)  # of these very images
         seen.append(len(images))
@@ -265,6 +274,10 @@ def test_localisation_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     table = localisation(own, people, parts, methods=("cam",), batch=10).set_index(["task", "method"])
     assert seen == [10, 10, 4, 3] and list(table.loc["hat", "images"]) == [3] * 3
     assert table.loc[("hat", "cam"), "left_out"] == 21 and table.loc[("upcolor", "cam"), "left_out"] == 0
+    assert table.loc[("hat", "cam"), "pointing_low"] == pytest.approx(100 * 3 / (3 + 1.96**2))  # Wilson, 3 of 3
+    no = torch.zeros(24, 2, dtype=torch.long).index_fill_(0, torch.tensor([0]), -1)
+    fewer = localisation(own, people, parts, methods=(), tasks=["hat"], classes=no)
+    assert fewer["images"].tolist() == [2, 2]  # whose class is -1 is left out
     scores = table[["pointing", "energy", "area"]]
     assert scores.loc[("hat", "cam")].tolist() == [100, 75, 6.25]
     assert scores.loc[("hat", "uniform")].tolist() == [6.25, 6.25, 6.25]
@@ -274,6 +287,144 @@ def test_localisation_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     nobody = localisation(own, people, torch.zeros_like(parts), tasks=["hat"])
     assert nobody["images"].tolist() == [0] * 3 and nobody["pointing"].isna().all()
     assert centre_box(2, 32, 16)[0].mean() == 0.25
+
+
+# --- finer maps, another layer, a random twin ---
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
+def test_finer_maps_hold_the_old_ones(backbone: str) -> None:
+    torch.manual_seed(0)
+    own = TwoStage(build(backbone, last_stride=1), PEOPLE.targets, TwoStage.Options()).eval()
+    images, before = torch.randn(2, 3, 64, 48), {name: value.clone() for name, value in own.state_dict().items()}
+    with torch.no_grad():
+        old = own.attribute_map(images)
+        for stages in (1, 2):
+            new = finer(own, stages).attribute_map(images)
+            step = 2**stages
+            assert new.shape[2:] == (4 * step, 3 * step)
+            torch.testing.assert_close(new[:, :, ::step, ::step], old, rtol=1e-3, atol=1e-4)
+            assert not torch.allclose(new[:, :, 1::step, ::step], old, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(own.attribute_map(images), old)
+    assert all(torch.equal(before[name], value) for name, value in finer(own).state_dict().items())
+    with pytest.raises(InputError, match=f"4 stages of a {backbone} cannot be opened: 2 halve the map"):
+        finer(own, 4)
+
+
+def test_another_layer_is_that_of_the_network_behind_it() -> None:
+    own = network(TwoStage, fakes.small_resnet).eval()
+    early, rest = cut(own, "layer3")
+    with torch.no_grad():
+        maps = early(IMAGES)
+        torch.testing.assert_close(rest.answer(maps), own.answer(IMAGES))
+    for method in ("layercam", "hirescam"):
+        whole = attribute_maps(own, IMAGES, "shirt", method, layer="layer3")
+        small = attribute_maps(rest, maps, "shirt", method, layer="layer3")
+        assert not torch.allclose(whole, attribute_maps(own, IMAGES, "shirt", method), atol=0.05)
+        large = nn.functional.interpolate(small[:, None], (32, 16), mode="bilinear")[:, 0]
+        torch.testing.assert_close(normalise(large), normalise(whole), rtol=1e-3, atol=1e-3)
+    with pytest.raises(InputError, match="layer9"):
+        attribute_maps(own, IMAGES, "shirt", layer="layer9")
+
+
+def test_a_random_twin() -> None:
+    own = network(TwoStage, fakes.small_resnet).eval()
+    before = {name: value.clone() for name, value in own.state_dict().items()}
+    twin, again, other = (untaught(own, PEOPLE.pixels, seed) for seed in (0, 0, 1))
+    state, same = twin.state_dict(), again.state_dict()
+    assert all(torch.equal(value, same[name]) for name, value in state.items())
+    weights = [name for name, p in own.named_parameters() if p.ndim > 1]
+    assert weights and not any(torch.equal(state[name], before[name]) for name in weights)
+    assert not any(torch.equal(state[name], other.state_dict()[name]) for name in weights)
+    assert all(torch.equal(before[name], value) for name, value in own.state_dict().items())
+    with torch.no_grad():  # the statistics are those of the images
+        stem = twin.backbone.stages["stem"]
+        seen = stem[1](stem[0](standardise(PEOPLE.pixels)))
+    torch.testing.assert_close(seen.mean((0, 2, 3)), torch.zeros(seen.shape[1]), atol=1e-4, rtol=0)
+
+
+# --- tests of a map ---
+
+
+def test_where_an_attribute_is_seen() -> None:
+    parts = torch.full((1, 20, 2), PARTS["skin"], dtype=torch.uint8)
+    parts[0, :, 1] = PARTS["upper"]
+    assert torch.equal(seen_by(parts, "upcolor")[0], torch.tensor([[False, True]]).expand(20, 2))
+    bare = seen_by(parts, "up")[0, :, 0]  # from 0.3 to 0.5 of the height, as in SPANS
+    assert bare.nonzero()[:, 0].tolist() == [6, 7, 8, 9]
+
+
+def test_what_is_painted_over_is_like_what_surrounds_it() -> None:
+    images = torch.zeros(2, 3, 32, 16, dtype=torch.uint8)
+    images[:, 0], images[:, 1, :, 8:] = 90, 200
+    where = torch.zeros(2, 32, 16, dtype=torch.bool)
+    where[:, 10:16, 4:12] = True
+    images[:, 2][where] = 250  # a thing of its own colour
+    done = without(images, where)
+    assert torch.equal(done[:, :, ~where[0]], images[:, :, ~where[0]]) and done.dtype == torch.uint8
+    assert (done[:, 0] == 90).all() and (done[:, 2] == 0).all()  # nothing of the thing is left
+    left, right = done[0, 1, 12, 4], done[0, 1, 12, 11]
+    assert 0 < left < right < 200
+    everything = torch.ones_like(where)
+    assert (without(images, everything) == 0).all()
+
+
+def test_elsewhere_is_as_large_and_beside_it() -> None:
+    where = torch.zeros(3, 32, 16, dtype=torch.bool)
+    where[0, 2:6, 3:5], where[1, :, :4], where[2, 30:, 14:] = True, True, True
+    onto = torch.zeros_like(where)
+    onto[0, 20:24, 10:12], onto[1, :, 8:13], onto[2, 0, 0] = True, True, True
+    there = elsewhere(where, onto)
+    assert torch.equal(there.sum((1, 2)), where.sum((1, 2))) and not (there & where).any()
+    assert torch.equal(there[0], onto[0]) and (there[1] <= onto[1]).all() and there[2, 0, 0]
+
+
+class Corner(System):
+    """Says yes to a hat as sure as the upper left corner is red; no layer to look at."""
+
+    name = "corner"
+
+    def __init__(self) -> None:
+        super().__init__(fakes.tiny_backbone(), PEOPLE.targets, System.Options())
+        self.asked = (replace(fakes.CLOTHES[1], name="hat"),)
+
+    def answer(self, images: Tensor) -> list[Tensor]:
+        red = images[:, 0, :4, :4].mean((1, 2)) + 0 * next(self.parameters()).sum()
+        return [torch.stack([0 * red, 5 * red], 1)]
+
+
+def test_an_answer_outlives_what_it_does_not_come_from() -> None:
+    pixels = torch.zeros(24, 3, 32, 16, dtype=torch.uint8)
+    pixels[:12, 0, :4, :4] = 255
+    people = replace(PEOPLE, pixels=pixels)
+    parts = torch.zeros(24, 32, 16, dtype=torch.uint8)
+    parts[:, :4, :4], parts[:, 20:, :] = PARTS["hat"], PARTS["lower"]
+    only_yes = torch.where(torch.arange(24)[:, None] < 12, 1, -1)
+    table = survival(Corner().eval(), people, parts, classes=only_yes, margin=1).set_index("removed")
+    assert table["images"].tolist() == [12, 12] and table["survived"].to_dict() == {"part": 0, "elsewhere": 100}
+    assert table.loc["part", "survived_low"] == pytest.approx(0, abs=1e-9) and table.loc["part", "survived_high"] < 30
+    parts[:] = 0
+    assert survival(Corner().eval(), people, parts).empty
+
+
+def test_a_good_map_fades_the_answer_at_once() -> None:
+    images, yes = torch.zeros(2, 3, 32, 16), torch.ones(2, dtype=torch.long)
+    images[:, 0, :4, :4] = 2.0
+    good, bad = torch.zeros(2, 32, 16), torch.zeros(2, 32, 16)
+    good[:, :4, :4], bad[:, 16:] = 1.0, 1.0
+    out = {
+        name: faded(Corner().eval(), images, "hat", yes, maps, steps=8) for name, maps in (("good", good), ("bad", bad))
+    }
+    back = {
+        name: faded(Corner().eval(), images, "hat", yes, maps, steps=8, insert=True)
+        for name, maps in (("good", good), ("bad", bad))
+    }
+    assert out["good"].shape == (2, 9)
+    sure = torch.tensor(10.0).sigmoid()
+    torch.testing.assert_close(out["good"][0], torch.cat([sure[None], torch.full((8,), 0.5)]))
+    torch.testing.assert_close(out["bad"][:, :5], sure.expand(2, 5))  # until all else is gone
+    assert (back["good"][:, 1:] > 0.99).all() and (back["bad"][:, 1:4] < back["good"][:, 1:4]).all()
+    torch.testing.assert_close(back["bad"][:, -1], sure.expand(2))
 
 
 def test_part_masks_are_those_of_the_files(tmp_path: Path) -> None:
