@@ -29,7 +29,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .attributes import SPANS
 from .cam import class_map, contrasts, merge, normalise
 from .data import ImageSet, part_masks, standardise
 from .errors import InputError, choose
@@ -57,7 +56,8 @@ PART_OF = {  # what a localised attribute is seen by; gender and age are seen ev
     "hair": "hair", "hat": "hat", "up": "upper", "upcolor": "upper", "down": "lower", "downcolor": "lower",
     "clothes": "lower", "backpack": "backpack", "bag": "bag", "handbag": "handbag",
 }  # fmt: skip
-BARE = ("up", "down")  # told by bare skin as well, where `SPANS` decides them: arms, legs
+# told by bare skin as well, in these shares of the image's height: the forearms, the legs
+BARE = {"up": (0.3, 0.5), "down": (0.5, 0.85)}
 VISIBLE = 0.0025  # share of the image that a part must cover, 20 pixels of 128 x 64
 
 
@@ -367,7 +367,7 @@ def seen_by(parts: Tensor, task: str) -> Tensor:
     """
     inside = parts == PARTS[PART_OF[task]]
     if task in BARE:
-        first, last = (round(share * parts.shape[1]) for share in SPANS[task])
+        first, last = (round(share * parts.shape[1]) for share in BARE[task])
         inside[:, first:last] |= parts[:, first:last] == PARTS["skin"]
     return inside
 
@@ -520,8 +520,8 @@ def survival(
         classes: see there.
         margin: pixels around the part that go with it.
     Returns:
-        two rows a task that is seen on some image: task, removed ("part" or "elsewhere": the same shape, on the rest of the person as far as it
-        finds room), images, and in percent survived, survived_low, survived_high.
+        two rows a task that is seen on some image: task, removed ("part" or "elsewhere": the same shape, on the rest of
+        the person as far as it finds room), images, and in percent survived, survived_low, survived_high.
     """
     person = (parts != PARTS["background"]) & (parts != PARTS["occluder"])
     rows = []

@@ -97,8 +97,9 @@ def test_the_core_is_small() -> None:
 
 
 def test_the_library_is_small() -> None:
-    # 10,300 for what there was before a start that has learnt came along: crowd, system, weights, search without a run
-    assert sum(map(code_lines, FILES)) <= 10_450
+    # 10,300 for what there was before a start that has learnt came along: crowd, system, weights, search without a run,
+    # tests of a map that ask the network again
+    assert sum(map(code_lines, FILES)) <= 10_550
     assert sum(code_lines(path) for path in PACKAGE.glob("*.py")) <= 4500
 
 
