@@ -56,8 +56,7 @@ PART_OF = {  # what a localised attribute is seen by; gender and age are seen ev
     "hair": "hair", "hat": "hat", "up": "upper", "upcolor": "upper", "down": "lower", "downcolor": "lower",
     "clothes": "lower", "backpack": "backpack", "bag": "bag", "handbag": "handbag",
 }  # fmt: skip
-# told by bare skin as well, in these shares of the image's height: the forearms, the legs
-BARE = {"up": (0.3, 0.5), "down": (0.5, 0.85)}
+BARE = {"up": (0.3, 0.5), "down": (0.5, 0.85)}  # told by bare arms and legs too: from and to, shares of the height
 VISIBLE = 0.0025  # share of the image that a part must cover, 20 pixels of 128 x 64
 
 
@@ -520,8 +519,8 @@ def survival(
         classes: see there.
         margin: pixels around the part that go with it.
     Returns:
-        two rows a task that is seen on some image: task, removed ("part" or "elsewhere": the same shape, on the rest of
-        the person as far as it finds room), images, and in percent survived, survived_low, survived_high.
+        two rows a task that is seen on some image: task, removed ("part" or "elsewhere": the same shape, on the rest
+        of the person as far as it finds room), images, and in percent survived, survived_low, survived_high.
     """
     person = (parts != PARTS["background"]) & (parts != PARTS["occluder"])
     rows = []

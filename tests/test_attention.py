@@ -350,7 +350,7 @@ def test_where_an_attribute_is_seen() -> None:
     parts = torch.full((1, 20, 2), PARTS["skin"], dtype=torch.uint8)
     parts[0, :, 1] = PARTS["upper"]
     assert torch.equal(seen_by(parts, "upcolor")[0], torch.tensor([[False, True]]).expand(20, 2))
-    bare = seen_by(parts, "up")[0, :, 0]  # from 0.3 to 0.5 of the height, as in BARE
+    bare = seen_by(parts, "up")[0, :, 0]  # from 0.3 to 0.5 of the height
     assert bare.nonzero()[:, 0].tolist() == [6, 7, 8, 9]
 
 
