@@ -411,11 +411,11 @@ def centre_box(n: int, height: int, width: int) -> Tensor:
 
 
 def share(hits: Tensor, name: str) -> dict[str, float]:
-    """The mean of N independent hits in percent with Wilson's 95 % interval, NaN of none.
+    """The mean of N independent hits in percent, with the ends of Wilson's 95 % interval, low and high; NaN of none.
 
     Args:
         hits: (N,), from 0 to 1. Of hits between 0 and 1 the interval is too wide rather than too narrow.
-        name: of the score; the ends of the interval are `name`_low and `name`_high.
+        name: of the score; behind the ends of its interval stand _low and _high.
     """
     n, z = max(len(hits), 1), 1.96
     mean = float(hits.mean())

@@ -729,7 +729,7 @@ def by_attribute(table: pd.DataFrame, score: str, kind: str, axes: Axes | None =
 
     Args:
         table: `attention.localisation` or `attention.survival`.
-        score: a column in percent, such as "pointing"; with `score`_low and `score`_high.
+        score: a column in percent, such as "pointing"; the ends of its interval have its name and _low or _high.
         kind: the column that says which dot it is, such as "method".
         axes: where to draw; None: a new figure.
         xlabel: what the score means.
