@@ -7,7 +7,7 @@ r"""Measured scores of the systems on one data set, over splits and seeds: what 
     python benchmarks/scores.py viper --root DIR --folds 0,1,2,3,4,5,6,7,8,9 --add \
         --systems start,both-synthetic,both-imagenet,both-imagenet-256 --set epochs=15 --set instances=2
     python benchmarks/scores.py pku --root DIR --folds 0,1,2 --add \
-        --systems start,both-synthetic,both-imagenet,both-imagenet-256 --set epochs=30
+        --systems start,both-synthetic,both-synthetic-gentle,both-imagenet,both-imagenet-256 --set epochs=30
 
 Table 1 of paper 004, and its losses as sums and as means, with weight decay and without:
 
@@ -63,11 +63,16 @@ from reidkit.systems import SYSTEMS
 
 VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "histogram": ("colour histogram, nothing learnt", "histogram", {}),
-    "random": ("ResNet-18, random weights", "baseline", {"epochs": 0}),
-    "identity": ("ResNet-18, identity", "baseline", {"triplet": 0}),
-    "both": ("ResNet-18, identity + triplet", "baseline", {}),
+    "random": ("ResNet-18, random weights", "baseline", {"epochs": 0, "pretrained": "none"}),
+    "identity": ("ResNet-18, identity", "baseline", {"triplet": 0, "pretrained": "none"}),
+    "both": ("ResNet-18, identity + triplet", "baseline", {"pretrained": "none"}),
     "start": ("ResNet-18, synthetic start, untouched", "baseline", {"epochs": 0, "pretrained": "synthetic"}),
     "both-synthetic": ("ResNet-18, synthetic start, identity + triplet", "baseline", {"pretrained": "synthetic"}),
+    "both-synthetic-gentle": (
+        "ResNet-18, synthetic start, identity + triplet, 10 epochs at 3e-4",
+        "baseline",
+        {"pretrained": "synthetic", "epochs": 10, "lr": 3e-4},
+    ),
     "both-imagenet": (
         "MobileNetV2, ImageNet start, identity + triplet",
         "baseline",

@@ -594,14 +594,22 @@ def localisation(
     """
     device, size = next(network.parameters()).device, images.pixels.shape[-2:]
     guesses = {"centre box": centre_box(1, *size), "uniform": torch.ones(1, *size)}
+    classes = answers(network, images.pixels) if classes is None else classes
     wanted = list(where_seen(network, images, parts, tasks, classes))
     early, rest = cut(network, layer) if layer else (nn.Identity(), network)
     with untouched(network), torch.no_grad():
         given = torch.cat([early(standardise(some.to(device))) for some in images.pixels.split(batch)])
+    cams = torch.empty(0)  # of all attributes at once, (N, T, h, w)
+    if "cam" in methods:
+        pairs = zip(given.split(batch), classes.clamp(min=0).to(device).split(batch), strict=True)
+        cams = torch.cat([class_maps(rest, some, chosen) for some, chosen in pairs])
+        cams = normalise(cams, read_by(rest, cams))
 
     def maps_of(task: str, method: str, index: Tensor, said: Tensor) -> Tensor:
         if method in guesses:
             return guesses[method].expand(len(index), -1, -1)
+        if method == "cam":
+            return _enlarged(cams[index.to(device), network.tasks.index(task)], size)
         maps = [torch.empty(0, *size)]  # of no image none
         for some, label in zip(index.split(batch), said.split(batch), strict=True) if len(index) else ():
             pixels = given[some.to(device)]

@@ -262,7 +262,7 @@ def test_localisation_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
 
     def corner(network: Any, images: Tensor, task: str, method: str, classes: Tensor, layer: str) -> Tensor:
-        assert (method, layer) == ("cam", "")
+        assert (method, layer) == ("gradcam", "")
         own_choice = attention.chosen_classes(network, images)[:, network.tasks.index(task)]
         assert torch.equal(classes, own_choice)  # of these very images
         seen.append(len(images))
@@ -270,19 +270,24 @@ def test_localisation_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
         maps[:, 0, 0], maps[:, 31, 15] = 3.0, 1.0
         return maps
 
+    with torch.no_grad():
+        heat = attribute_maps(own, standardise(people.pixels), "upcolor", "cam")  # one attribute by itself
+    by_itself = 100 * float(pointing(heat, parts == PARTS["upper"]).mean())
+    plain = localisation(own, people, parts, methods=("cam",), batch=10).set_index(["task", "method"])
+    assert plain.loc[("upcolor", "cam"), "pointing"] == pytest.approx(by_itself)
     monkeypatch.setattr(attention, "attribute_maps", corner)
-    table = localisation(own, people, parts, methods=("cam",), batch=10).set_index(["task", "method"])
+    table = localisation(own, people, parts, methods=("gradcam",), batch=10).set_index(["task", "method"])
     assert seen == [10, 10, 4, 3] and list(table.loc["hat", "images"]) == [3] * 3
-    assert table.loc[("hat", "cam"), "left_out"] == 21 and table.loc[("upcolor", "cam"), "left_out"] == 0
-    assert table.loc[("hat", "cam"), "pointing_low"] == pytest.approx(100 * 3 / (3 + 1.96**2))  # Wilson, 3 of 3
+    assert table.loc[("hat", "gradcam"), "left_out"] == 21 and table.loc[("upcolor", "gradcam"), "left_out"] == 0
+    assert table.loc[("hat", "gradcam"), "pointing_low"] == pytest.approx(100 * 3 / (3 + 1.96**2))  # Wilson, 3 of 3
     no = torch.zeros(24, 2, dtype=torch.long).index_fill_(0, torch.tensor([0]), -1)
     fewer = localisation(own, people, parts, methods=(), tasks=["hat"], classes=no)
     assert fewer["images"].tolist() == [2, 2]  # whose class is -1 is left out
     scores = table[["pointing", "energy", "area"]]
-    assert scores.loc[("hat", "cam")].tolist() == [100, 75, 6.25]
+    assert scores.loc[("hat", "gradcam")].tolist() == [100, 75, 6.25]
     assert scores.loc[("hat", "uniform")].tolist() == [6.25, 6.25, 6.25]
     assert scores.loc[("hat", "centre box")].tolist() == [0, 0, 6.25]
-    assert scores.loc[("upcolor", "cam")].tolist() == [0, 0, 25]
+    assert scores.loc[("upcolor", "gradcam")].tolist() == [0, 0, 25]
     assert scores.loc[("upcolor", "centre box")].tolist() == [100, 100, 25]
     nobody = localisation(own, people, torch.zeros_like(parts), tasks=["hat"])
     assert nobody["images"].tolist() == [0] * 3 and nobody["pointing"].isna().all()

@@ -171,6 +171,21 @@ def attribute_table(run: Run, images: pd.DataFrame, *, progress: bool = False) -
     return attribute_scores(test.attributes.numpy(), answer(run, test, progress=progress).classes, run.tasks)
 
 
+def baseline(dataset: str = "synthetic", profile: str = "quick") -> Recipe:
+    """The recipe that lesson 00 trains, lessons 08 and 09 look into, and every table has beside it.
+
+    In `quick` the synthetic people are shown small: that takes a minute, and leaves mistakes to look at.
+
+    Args:
+        dataset: a name of `reidkit data list`.
+        profile: "smoke", "quick" or "paper".
+    """
+    from ..recipes import recipe
+
+    small = {"height": 64, "width": 32, "epochs": 3, "lr": 3e-3, "backbone_lr": 0.3}
+    return recipe("baseline", profile, dataset=dataset, **small if (dataset, profile) == ("synthetic", "quick") else {})
+
+
 def references(images: pd.DataFrame, profile: str = "quick") -> dict[str, Scores]:
     """What stands beside every table of people: colours, with nothing learnt, and the baseline of lesson 00.
 
@@ -183,9 +198,12 @@ def references(images: pd.DataFrame, profile: str = "quick") -> dict[str, Scores
     from ..recipes import recipe
     from ..runs import load_or_fit
 
-    scores = {}
-    for title, system in {"colours alone": "histogram", "baseline (lesson 00)": "baseline"}.items():
-        plan = recipe(system, profile, dataset=images.attrs["dataset"])
+    scores, name = {}, images.attrs["dataset"]
+    plans = {
+        "colours alone": recipe("histogram", profile, dataset=name),
+        "baseline (lesson 00)": baseline(name, profile),
+    }
+    for title, plan in plans.items():
         run = load_or_fit(plan, *sets(plan, images), runs=runs_folder())
         query, gallery = (features_of(run, images, split) for split in ("query", "gallery"))
         scores[title] = Comparison.of(query, gallery, plan.metric).score()

@@ -140,6 +140,7 @@ class Baseline(System):
         "smoke": {"epochs": 2, "height": 64, "width": 32, "batch": 32, "instances": 4, "metric": "cosine"},
         "quick": {
             "epochs": 10, "height": 128, "width": 64, "batch": 64, "instances": 4, "lr": 1e-3, "metric": "cosine",
+            "pretrained": "synthetic",
         },
         # Luo et al. 2019, section 2.1 and 3.1: warm-up over 10 epochs of 120, x 0.1 after 40 and 70
         "paper": {
