@@ -182,8 +182,9 @@ def baseline(dataset: str = "synthetic", profile: str = "quick") -> Recipe:
     """
     from ..recipes import recipe
 
-    small = {"height": 64, "width": 32, "epochs": 3, "lr": 3e-3, "backbone_lr": 0.3}
-    return recipe("baseline", profile, dataset=dataset, **small if (dataset, profile) == ("synthetic", "quick") else {})
+    if (dataset, profile) != ("synthetic", "quick"):
+        return recipe("baseline", profile, dataset=dataset)
+    return recipe("baseline", profile, height=64, width=32, epochs=3, lr=3e-3, backbone_lr=0.3)
 
 
 def references(images: pd.DataFrame, profile: str = "quick") -> dict[str, Scores]:
