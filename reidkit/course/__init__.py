@@ -171,7 +171,7 @@ def attribute_table(run: Run, images: pd.DataFrame, *, progress: bool = False) -
     return attribute_scores(test.attributes.numpy(), answer(run, test, progress=progress).classes, run.tasks)
 
 
-def baseline(dataset: str = "synthetic", profile: str = "quick") -> Recipe:
+def baseline_recipe(dataset: str = "synthetic", profile: str = "quick") -> Recipe:
     """The recipe that lesson 00 trains, lessons 08 and 09 look into, and every table has beside it.
 
     In `quick` the synthetic people are shown small: that takes a minute, and leaves mistakes to look at.
@@ -202,7 +202,7 @@ def references(images: pd.DataFrame, profile: str = "quick") -> dict[str, Scores
     scores, name = {}, images.attrs["dataset"]
     plans = {
         "colours alone": recipe("histogram", profile, dataset=name),
-        "baseline (lesson 00)": baseline(name, profile),
+        "baseline (lesson 00)": baseline_recipe(name, profile),
     }
     for title, plan in plans.items():
         run = load_or_fit(plan, *sets(plan, images), runs=runs_folder())
