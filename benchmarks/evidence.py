@@ -6,8 +6,9 @@ Each seed has people of its own, who were not in the crowd that the start has le
 drawn, and only right answers count. Per attribute: what share of them survives when the part is painted over, and when
 the same shape is painted over elsewhere on the person (figures/attention-survival.csv); how often the brightest place
 of a map is on the part, and how much of its heat, beside a centre box and a twin with random weights, percent with
-Wilson's 95 % intervals (figures/attention-start.csv). Seed "all" pools the people of all seeds. Printed are the
-attributes whose intervals lie apart: the part from elsewhere, and at least two methods from every guess.
+Wilson's 95 % intervals (figures/attention-start.csv). Seed "all" pools the people of all seeds. Printed, and counted in
+figures/attention-verdicts.csv, are the attributes whose intervals lie apart: the part from elsewhere, and at least two
+methods from every guess.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def pooled(table: pd.DataFrame, keys: list[str], scores: list[str]) -> pd.DataFr
     return pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
 
 
-def apart(survived: pd.DataFrame, scores: pd.DataFrame) -> str:
+def apart(survived: pd.DataFrame, scores: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Of one seed: the attributes that the part decides, and those that two methods find before every guess does."""
     of = {removed: rows.set_index("task") for removed, rows in survived.groupby("removed")}
     decided = of["part"].index[of["part"]["survived_high"] < of["elsewhere"]["survived_low"]]
@@ -83,13 +84,9 @@ def apart(survived: pd.DataFrame, scores: pd.DataFrame) -> str:
     for task, group in scores.groupby("task", sort=False):
         by_method = group.set_index("method")
         best = by_method.loc[~by_method.index.isin(METHODS), "pointing_high"].max()
-        ahead = [method for method in METHODS if by_method.loc[method, "pointing_low"] > best]
-        found += [f"{task} ({len(ahead)})"] if len(ahead) > 1 else []
-    tasks = survived["task"].nunique()
-    return (
-        f"survival, part below elsewhere: {len(decided)} of {tasks} ({', '.join(decided)}); "
-        f"pointing, two or more of {len(METHODS)} methods ahead: {len(found)} of {tasks} ({', '.join(found)})"
-    )
+        if sum(by_method.loc[method, "pointing_low"] > best for method in METHODS) > 1:
+            found.append(str(task))
+    return list(decided), found
 
 
 def main(
@@ -102,8 +99,16 @@ def main(
         every = pd.concat([pair[i].assign(seed=seed) for seed, pair in both.items()], ignore_index=True)
         tables.append(pooled(every, keys, scores).round(2))
         write_whole(course.home() / "figures" / f"{name}.csv", partial(tables[i].to_csv, index=False))
+    rows = []
     for seed in [*both, "all"]:
-        print(f"seed {seed}: {apart(*(table[table['seed'] == seed] for table in tables))}")
+        decided, found = apart(*(table[table["seed"] == seed] for table in tables))
+        people = tables[0].loc[tables[0]["seed"] == seed, "images"].max()
+        rows.append(
+            {"seed": seed, "people": people, "part below elsewhere": len(decided), "two methods ahead": len(found)}
+        )
+        print(f"seed {seed}: the part decides {', '.join(decided)}; two methods or more find {', '.join(found)}")
+    verdicts = pd.DataFrame(rows)
+    write_whole(course.home() / "figures" / "attention-verdicts.csv", partial(verdicts.to_csv, index=False))
 
 
 if __name__ == "__main__":

@@ -178,6 +178,11 @@ def learnable() -> str:
     return markdown(table[["task", "images", "people", "commonest", "part map", "start"]])
 
 
+def evidence() -> str:
+    """The bundled start's answers and maps: of how many attributes the intervals lie apart, set by set."""
+    return markdown(pd.read_csv(FIGURES / "attention-verdicts.csv"))
+
+
 # --- numbers of the sentences that say what made a claim come out as it did -------------------------------------------
 
 
@@ -241,7 +246,18 @@ def render(name: str) -> str:
     )
     engine.filters |= {"points": points, "plain": lambda value: f"{value:.1f}"}
     start = pd.read_csv(FIGURES / "learnable.csv", index_col="task")
-    given: list[Callable[..., Any]] = [rows_of, table, mean, difference, pivot, maps, reduction, learnable, verdicts]
+    given: list[Callable[..., Any]] = [
+        rows_of,
+        table,
+        mean,
+        difference,
+        pivot,
+        maps,
+        reduction,
+        learnable,
+        verdicts,
+        evidence,
+    ]
     given += [sharing, attention, identity, codes, summed]
     return engine.get_template(name).render({call.__name__: call for call in given}, start=start)
 

@@ -1,6 +1,7 @@
 r"""Measured scores of the systems on one data set, over splits and seeds: what figures/RESULTS.md prints.
 
-    python benchmarks/scores.py synthetic --seeds 0,1,2
+    python benchmarks/scores.py synthetic --seeds 0,1,2 --systems histogram,random,identity,both
+    python benchmarks/scores.py synthetic --seeds 0,1,2 --add --systems start,lesson
     python benchmarks/scores.py pku --root DIR --folds 0,1,2 --systems histogram,both --set epochs=30
     python benchmarks/scores.py viper --root DIR --folds 0,1,2,3,4,5,6,7,8,9 --systems histogram,both \
         --set epochs=15 --set instances=2
@@ -68,6 +69,11 @@ VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "both": ("ResNet-18, identity + triplet", "baseline", {"pretrained": "none"}),
     "start": ("ResNet-18, synthetic start, untouched", "baseline", {"epochs": 0, "pretrained": "synthetic"}),
     "both-synthetic": ("ResNet-18, synthetic start, identity + triplet", "baseline", {"pretrained": "synthetic"}),
+    "lesson": (
+        "ResNet-18, synthetic start, as in lesson 00: 64 x 32, 3 epochs",
+        "baseline",
+        {"height": 64, "width": 32, "epochs": 3, "lr": 3e-3, "backbone_lr": 0.3},
+    ),
     "both-synthetic-gentle": (
         "ResNet-18, synthetic start, identity + triplet, 10 epochs at 3e-4",
         "baseline",
