@@ -554,13 +554,12 @@ def faded(
     t, (height, width) = network.tasks.index(task), images.shape[2:]
     blank = F.avg_pool2d(images, width // 4 | 1, 1, width // 8, count_include_pad=False) if insert else 0 * images
     rank = maps.flatten(1).argsort(dim=1, descending=True, stable=True).argsort(1)
-    curve = []
+    taken = torch.arange(steps + 1).view(-1, 1, 1) * height * width / steps
+    hot = (rank < taken).view(-1, 1, height, width).to(images.device)  # ((steps + 1) B, 1, H, W)
+    shown = torch.where(hot == insert, *(x.repeat(steps + 1, 1, 1, 1) for x in (images, blank)))
     with untouched(network), torch.no_grad():
-        for step in range(steps + 1):
-            hot = (rank < step * height * width / steps).view(-1, 1, height, width).to(images.device)
-            logits = network.answer(torch.where(hot == insert, images, blank))[t]
-            curve.append(logits.softmax(1).cpu().gather(1, classes[:, None])[:, 0])
-    return torch.stack(curve, 1)
+        sure = network.answer(shown)[t].softmax(1).cpu()
+    return sure.gather(1, classes.repeat(steps + 1)[:, None]).view(steps + 1, -1).T
 
 
 def localisation(
