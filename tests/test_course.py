@@ -82,6 +82,13 @@ def test_systems_without_attributes_or_validation_get_neither(images: pd.DataFra
         course.sets(replace(OWN, dataset="market1501"), bare)
 
 
+def test_the_lessons_share_one_baseline() -> None:
+    small = course.baseline_recipe("synthetic", "quick")
+    assert (small.height, small.width, small.pretrained) == (64, 32, "synthetic")
+    for dataset, profile in (("synthetic", "smoke"), ("synthetic", "paper"), ("viper", "quick")):
+        assert course.baseline_recipe(dataset, profile) == recipe("baseline", profile, dataset=dataset)
+
+
 def test_part_maps_come_where_a_system_learns_them(images: pd.DataFrame) -> None:
     own, root = recipe("start", **TINY), Path(images.attrs["root"])
     with pytest.raises(InputError, match=r"there is no part map of .*: only the synthetic people have them"):
