@@ -203,9 +203,10 @@ def take_over(backbone: Backbone, run: Path) -> None:
 def bundled(name: str) -> Path:
     """The run that reidkit brings along as a start for a backbone; InputError with the names it has one for."""
     there = sorted(file.parent.name for file in BUNDLED.glob("*/model.safetensors"))
+    choose(name, BACKBONES, "backbone")
     if name not in there:
         names = ", ".join(there) or "no backbone"
-        raise InputError(f"of {name} no synthetic weights are bundled, of {names} there are: give another pretrained.")
+        raise InputError(f"of {name} no synthetic weights are bundled, of {names} there are: give pretrained=none.")
     return BUNDLED / name
 
 
