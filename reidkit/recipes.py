@@ -45,7 +45,7 @@ class Recipe:
     patience: int = 0  # epochs without a better validation loss before the training stops; 0 never stops it
     optimizer: str = "adam"  # or "sgd"
     lr: float = 1e-3  # of new layers
-    backbone_lr: float = 1.0  # the backbone's rate as a share of lr
+    backbone_lr: float = 1.0  # the backbone's rate as a share of lr; at 0 it stays as it is
     weight_decay: float = 5e-4
     momentum: float = 0.9  # sgd only
     warmup: float = 0.1  # share of all steps

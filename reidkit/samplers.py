@@ -8,9 +8,7 @@ generator.
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
-from .attributes import Attributes
 from .errors import InputError
 
 
@@ -93,25 +91,3 @@ def triplet_batches(
             others = images[label[images] != label[anchor]]
         triplets[row] = anchor, positive, rng.choice(others)
     return [triplets[i : i + size].T.ravel() for i in range(0, len(triplets), size)]
-
-
-def oversample(table: pd.DataFrame, attributes: Attributes, power: float = 0.5, most: int = 8) -> pd.DataFrame:
-    """Repeat the rows of people with a rare answer, so that a training sees them more often.
-
-    An image appears max_t (N / (C_t n_t))^power times, where n_t of the N images share its answer to task t of C_t
-    classes. That is once for an answer as common as in a balanced set, and with power 1/2 three times for one nine
-    times rarer. `Targets.counts` of the result count the repeated images, so losses that weigh classes fit.
-
-    Args:
-        table: rows of `read_images`.
-        attributes: joined by pid.
-        power: from 0, no repetition, to 1, all balanced.
-        most: repetitions at most.
-    """
-    labels = attributes.of(table["pid"].to_numpy())  # (N, T)
-    times = np.ones(len(table))
-    for task, label in zip(attributes.schema.tasks, labels.T, strict=True):
-        counts = np.bincount(label[label >= 0], minlength=len(task.classes))
-        rare = counts.sum() / len(task.classes) / np.maximum(counts, 1)  # (C,)
-        times = np.maximum(times, np.where(label >= 0, rare[label], 0) ** power)
-    return table.iloc[np.repeat(np.arange(len(table)), times.round().clip(1, most).astype(int))]

@@ -172,12 +172,12 @@ def new_network(recipe: Recipe, targets: Targets, system: type[System] | None = 
     """The system's network with random (seeded) or pretrained weights, channels last.
 
     Args:
-        recipe: with the seed and the backbone.
+        recipe: with the seed and the backbone, which has no gradients where its rate is 0.
         targets: what the training images ask of it.
         system: the class, for a system of your own.
     """
     torch.manual_seed(recipe.seed)
-    backbone = build(recipe.backbone, recipe.pretrained, recipe.last_stride)
+    backbone = build(recipe.backbone, recipe.pretrained, recipe.last_stride).requires_grad_(recipe.backbone_lr > 0)
     network = system_of(system or recipe.system)(backbone, targets, options_of(recipe, system))
     return cast(System, network.to(memory_format=torch.channels_last))
 

@@ -26,6 +26,7 @@ from reidkit.recipes import recipe
 from reidkit.runs import load_or_fit
 
 TINY: dict[str, Any] = {"height": 32, "width": 16, "precision": "32-true"}
+TINY |= {"pretrained": "none", "backbone_lr": 1.0}
 OWN = recipe("two_stage", **TINY)  # 60/40
 
 

@@ -15,12 +15,12 @@ import torch
 from PIL import Image
 from torchvision.transforms import functional as tv
 
-from reidkit.attributes import MARKET, Attributes, Schema, Task, read_attributes
+from reidkit.attributes import MARKET, Task, read_attributes
 from reidkit.augment import erase, flip, jitter, rotate, shift
 from reidkit.data import Targets, class_counts, decode, load, standardise, unstandardise
 from reidkit.errors import InputError
 from reidkit.images import read_images
-from reidkit.samplers import oversample, pk_batches, shuffled_batches, triplet_batches
+from reidkit.samplers import pk_batches, shuffled_batches, triplet_batches
 
 
 def noise(b: int = 6, h: int = 24, w: int = 12, seed: int = 0) -> torch.Tensor:
@@ -228,34 +228,6 @@ def test_jitter_is_one_gain_a_channel_and_one_offset_an_image() -> None:
     least, greatest = own[:, :, 0].min(), own[:, :, 0].max()
     assert 100 * 0.7 - 18 <= least < 60 and 140 < greatest <= 100 * 1.3 + 18
     assert jitter(torch.full((9, 3, 1, 1), 250, dtype=torch.uint8), 1.0, seeded()).max() == 255  # cut off, not wrapped
-
-
-# --- imbalance ---
-
-
-def wearing(answers: dict[int, tuple[int, int]]) -> Attributes:
-    """People by number, with or without a hat and in one of three colours."""
-    tasks = (Task("hat", ("no", "yes"), ("hat",)), Task("look", ("a", "b", "c"), ("look",)))
-    table = pd.DataFrame.from_dict(answers, orient="index", columns=["hat", "look"])
-    return Attributes(Schema("own", tasks), table, pd.Series("train", table.index))
-
-
-def test_oversample_repeats_who_is_rare_and_nobody_else() -> None:
-    people = {pid: (int(pid == 7), pid % 3) for pid in range(1, 19)}
-    table = pd.DataFrame({"pid": np.repeat([*people], 2), "path": [f"{i}.png" for i in range(36)]})
-    own = oversample(table, wearing(people))
-    times = Counter(own["path"])
-    assert times == {path: 3 if pid == 7 else 1 for pid, path in zip(table["pid"], table["path"], strict=True)}
-    assert own["path"].drop_duplicates().tolist() == table["path"].tolist()
-    assert Counter(oversample(table, wearing(people), 1.0)["pid"])[7] == 2 * 8  # not 9: at most
-    assert Counter(oversample(table, wearing(people), 1.0, most=20)["pid"])[7] == 2 * 9
-    pd.testing.assert_frame_equal(oversample(table, wearing(people), 0.0), table)
-
-
-def test_oversample_takes_missing_answers_for_common() -> None:
-    people = {1: (-1, -1), 2: (0, -1), 3: (0, -1), 4: (0, -1), 5: (0, -1), 6: (1, -1)}
-    table = pd.DataFrame({"pid": [*people]})
-    assert oversample(table, wearing(people), 1.0)["pid"].tolist() == [1, 2, 3, 4, 5, 6, 6]  # 5 / 2 / 1, rounded
 
 
 # --- samplers ---

@@ -28,6 +28,7 @@ from reidkit.systems.histogram import Histogram
 from reidkit.train import new_network
 
 TINY: dict[str, Any] = {"height": 32, "width": 16, "precision": "32-true"}
+TINY |= {"pretrained": "none", "backbone_lr": 1.0}
 
 
 @pytest.fixture

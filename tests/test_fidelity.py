@@ -183,8 +183,9 @@ def json_of(now: dict[str, Any]) -> dict[str, int]:
 
 
 def test_001_section_4_2_without_transfer_starts_where_the_profile_does() -> None:
-    assert recipe("two_stage", "paper", "identity").pretrained == "torchvision"
-    assert recipe("two_stage", "quick", "identity").pretrained == "none"
+    assert recipe("two_stage", "paper", "alone") == recipe("two_stage", "paper", "identity")
+    assert recipe("two_stage", "paper", "alone").pretrained == "torchvision"
+    assert recipe("two_stage", "quick", "alone").pretrained == "none"  # the first one's backbone is the bundled start
     assert '"none"' not in text_of("03") and '"none"' not in (TOP / "benchmarks" / "transfer.py").read_text()
 
 
@@ -204,7 +205,7 @@ def test_001_table_1_is_reported_whole_and_filtered(tmp_path: Path, monkeypatch:
     monkeypatch.syspath_prepend(str(TOP / "benchmarks"))
     transfer = importlib.import_module("transfer")
     images = read_images("synthetic", fakes.synthetic(tmp_path / "synthetic"))
-    plan = recipe("two_stage", height=32, width=16, precision="32-true", epochs=1, batch=4)
+    plan = recipe("two_stage", height=32, width=16, precision="32-true", epochs=1, batch=4, pretrained="none")
     quiet: dict[str, Any] = {"progress": False, "say": lambda _: None}
     run = runs.load_or_fit(plan, *course.sets(plan, images), runs=tmp_path / "runs", **quiet)
     row = transfer.measure(run, images, run)

@@ -34,6 +34,7 @@ from reidkit.runs import Run, load_or_fit
 from reidkit.systems import SYSTEMS
 
 TINY: dict[str, Any] = {"height": 32, "width": 16, "precision": "32-true", "epochs": 1, "batch": 4}
+TINY |= {"pretrained": "none", "backbone_lr": 1.0}
 
 
 @pytest.fixture

@@ -148,8 +148,8 @@ def test_variants_are_rows_of_a_table_by_profile(monkeypatch: pytest.MonkeyPatch
     assert rows["quick"]["lr"] != rows["paper"]["lr"]
     for own in (quick, paper):
         assert own.options["stage"] == "identity" and own.negatives == "cluster"
-        assert (own.lr, own.epochs, own.batch) == tuple(rows[own.profile][name] for name in ("lr", "epochs", "batch"))
-        assert own.height == SYSTEMS["two_stage"].RECIPES[own.profile]["height"]  # what the variant leaves alone
+        assert (own.lr, own.batch) == tuple(rows[own.profile][name] for name in ("lr", "batch"))
+        assert own.validation == SYSTEMS["two_stage"].RECIPES[own.profile]["validation"]  # what it leaves alone
     changed = recipe("two_stage", "paper", "identity", lr="0.5", negatives="random", margin=2)
     assert (changed.lr, changed.negatives, changed.epochs) == (0.5, "random", paper.epochs)
     assert changed.options == {"stage": "identity", "margin": 2.0, "balance": False}
@@ -172,7 +172,7 @@ def test_every_variant_is_a_recipe(system: str) -> None:
 @pytest.mark.parametrize(
     ("system", "message"),
     [
-        ("two_stage", "two_stage has no variant 'focl': choose one of cross_entropy, weighted, focal, alpha_focal, id"),
+        ("two_stage", "two_stage has no variant 'focl': choose one of cross_entropy, weighted, focal, alpha_focal, ad"),
         ("histogram", "histogram has no variant 'focl': it has none"),
     ],
 )
@@ -260,6 +260,20 @@ def test_the_backbone_may_learn_at_a_share_of_the_rate() -> None:
     assert len(new["params"]) + len(backbone) + frozen == len(list(network.parameters()))
 
 
+@pytest.mark.parametrize("system", ["two_stage", "sharenet"])
+def test_a_backbone_without_a_rate_stays_as_it_is(system: str) -> None:
+    """Its copies too, to the last statistic of a batch norm; everything else learns."""
+    few = fakes.dressed(4, 4)
+    own = recipe(system, "smoke", epochs=1, height=32, width=16, backbone_lr=0, validation=0, patience=0, warmup=0)
+    before, network = train.new_network(own, few.targets).state_dict(), fit(own, few, progress=False)[0]
+    still = ("backbone.", *network.COPIED)
+    for name, value in network.state_dict().items():
+        if name.startswith(still):
+            assert torch.equal(value.cpu(), before[name]), name
+    learnt = [name for name, _ in network.named_parameters() if not name.startswith(still)]
+    assert learnt and any(not torch.equal(network.state_dict()[name].cpu(), before[name]) for name in learnt)
+
+
 @pytest.mark.parametrize("changes", [{"rotate": 10.0, "erase": 1.0}, {"flip": False, "pad": 0}], ids=str)
 def test_augment_is_deterministic_and_can_be_none(changes: dict[str, Any]) -> None:
     batch, own = coloured_people(2, 2).batch(np.arange(4)), replace(Recipe(), **changes)
@@ -318,8 +332,9 @@ def test_a_diverged_training_names_loss_epoch_and_step(options: dict[str, Any]) 
 
 TRAINING, HELD_OUT = fakes.dressed(9, 4), fakes.dressed(6, 3, seed=1, first=21)
 DRESSED = recipe(
-    "two_stage", epochs=6, height=32, width=16, batch=12, lr=0.01, precision="32-true", pad=0, patience=0, dropout=0.2
-)
+    "two_stage", epochs=6, height=32, width=16, batch=12, lr=0.01, precision="32-true", pad=0, patience=0, dropout=0.2,
+    pretrained="none", backbone_lr=1.0,
+)  # fmt: skip
 TIMES = ["seconds", "images_per_second"]
 
 

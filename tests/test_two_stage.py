@@ -31,6 +31,7 @@ from reidkit.train import fit, new_network
 Options = TwoStage.Options
 objective, watch = fakes.losses_of(TwoStage)
 SMALL: dict[str, Any] = {"height": 32, "width": 16, "precision": "32-true", "pad": 0}
+SMALL |= {"pretrained": "none", "backbone_lr": 1.0, "last_stride": 2}
 PEOPLE = fakes.dressed()
 HELD_OUT = fakes.dressed(5, 2, seed=1, first=21)
 COLOURS = Task("colour", ("red", "green", "blue", "multi"), ("red", "green", "blue"))
@@ -266,7 +267,7 @@ def test_a_first_stage_is_handed_on(tmp_path: Path) -> None:
     """With the real backbone: the second stage starts from what the first has learnt."""
     begun = recipe("two_stage", "smoke", epochs=1, batch=18, **SMALL)
     first = load_or_fit(begun, PEOPLE, HELD_OUT, folder=tmp_path / "first", progress=False, say=lambda _: None)
-    own = recipe("two_stage", "smoke", "identity", epochs=0, pretrained=str(first.folder), **SMALL)
+    own = recipe("two_stage", "smoke", "identity", **SMALL | {"epochs": 0, "pretrained": str(first.folder)})
     given, scratch = (new_network(r, PEOPLE.targets) for r in (own, replace(own, pretrained="none")))
     backbone = {k: v.cpu() for k, v in first.network.state_dict().items() if k.startswith("backbone.")}
     for name, value in backbone.items():

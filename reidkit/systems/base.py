@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -139,6 +139,15 @@ class System(nn.Module):
         return batch
 
     # --- learning ---
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, but for parts of which no parameter learns: they keep the statistics of a batch norm too."""
+        super().train(mode)
+        for part in self.modules():
+            learns = [parameter.requires_grad for parameter in part.parameters()]
+            if learns and not any(learns):
+                nn.Module.train(part, False)
+        return self
 
     def objective(self, output: Any, batch: Batch) -> dict[str, Tensor]:
         """Named losses, each one number; the loop minimises their sum.
