@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from reidkit import train
 from reidkit.attributes import Task
-from reidkit.augment import jitter
 from reidkit.data import Targets, class_counts
 from reidkit.errors import InputError
 from reidkit.features import answer, describe
@@ -323,15 +322,6 @@ def test_the_second_stage_answers_no_attributes(tmp_path: Path) -> None:
 # --- other light ---
 
 
-def test_jitter_changes_the_light_and_nothing_else() -> None:
-    batch = PEOPLE.batch(np.arange(18))
-    plain = TwoStage.invent(batch, PEOPLE.tasks, Options(), torch.Generator())
-    own = TwoStage.invent(batch, PEOPLE.tasks, Options(jitter=0.3), torch.Generator().manual_seed(3))
-    assert torch.equal(own["image"], jitter(batch["image"], 0.3, torch.Generator().manual_seed(3)))
-    assert all(torch.equal(plain[name], batch[name]) for name in batch)
-    assert all(torch.equal(own[name], batch[name]) for name in batch if name != "image")
-
-
 # --- options and recipes ---
 
 
@@ -343,7 +333,6 @@ def test_jitter_changes_the_light_and_nothing_else() -> None:
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"dropout": -0.1}, "dropout is -0.1"),
         ({"dropout": float("nan")}, "dropout is nan"),
-        ({"jitter": float("nan")}, "jitter is nan"),
         ({"tau": -1.0}, "gamma and tau not negative"),
         ({"dimensions": 0}, "dimensions must be at least 1"),
         ({"margin": 0.0}, "margin above 0"),

@@ -144,8 +144,7 @@ class System(nn.Module):
         """Training mode, but for parts of which no parameter learns: they keep the statistics of a batch norm too."""
         super().train(mode)
         for part in self.modules():
-            learns = [parameter.requires_grad for parameter in part.parameters()]
-            if learns and not any(learns):
+            if (learns := [parameter.requires_grad for parameter in part.parameters()]) and not any(learns):
                 nn.Module.train(part, False)
         return self
 

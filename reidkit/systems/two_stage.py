@@ -5,10 +5,9 @@ over the tasks. Stage "identity": the backbone, mostly that of a finished first 
 then ReLU and a linear layer to an embedding, trained with triplets that were drawn ahead.
 """
 
-# ruff: noqa: ARG004  # the contract gives more than is read here
+# the contract gives more than is read here
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -16,8 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..attributes import Task
-from ..augment import jitter
 from ..backbones import Backbone
 from ..data import Batch, Targets
 from ..errors import InputError, choose
@@ -61,7 +58,6 @@ class TwoStage(System):
         # class weights over the number of classes that occur; else inverse frequencies, as the paper
         balance: bool = True
         dropout: float = 0.5  # before each task's classifier
-        jitter: float = 0.0  # of each channel's light in training, as a share
         dimensions: int = 128  # of the second stage's embedding
         margin: float = 1.0  # of the triplet loss, a squared distance
 
@@ -69,7 +65,6 @@ class TwoStage(System):
             choose(self.stage, STAGES, "stage")
             choose(self.loss, LOSSES, "loss")
             require(self, "a share from 0 to below 1", "dropout")
-            require(self, "a number from 0 to 1", "jitter")
             if self.dimensions < 1 or not self.margin > 0 or not self.gamma >= 0 or not self.tau >= 0:
                 raise InputError("dimensions must be at least 1, margin above 0, gamma and tau not negative.")
 
@@ -119,11 +114,6 @@ class TwoStage(System):
     def learns_attributes(options: Options) -> bool:
         """The first stage does."""
         return options.stage == "attributes"
-
-    @staticmethod
-    def invent(batch: Batch, tasks: Sequence[Task], options: Options, generator: torch.Generator) -> Batch:
-        """A training batch in other light, where the options ask for it."""
-        return {**batch, "image": jitter(batch["image"], options.jitter, generator)} if options.jitter else batch
 
     def objective(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """One loss a task, by its name; or the triplet loss of anchor, positive, negative."""
