@@ -68,7 +68,7 @@ def main(
     for fold in numbers(folds):
         for seed in numbers(seeds):
             images = images_of(dataset, root, profile, fold, seed)
-            known = {"dataset": dataset, "profile": profile, "fold": fold, "seed": seed}
+            known: dict[str, Any] = {"dataset": dataset, "profile": profile, "fold": fold, "seed": seed}
             plan = recipe("two_stage", variant="cross_entropy", **known)
             first = load_or_fit(plan, *course.sets(plan, images), runs=course.runs_folder())
             rows.append({"system": "first stage alone", **known, **measure(first, images, first)})
@@ -78,7 +78,8 @@ def main(
             }
             for start, begun in starts.items():
                 for negatives in ("random", "cluster"):
-                    plan = recipe("two_stage", **{**begun, "negatives": negatives, **known, **changes})
+                    own: dict[str, Any] = {**begun, "negatives": negatives, **known, **changes}
+                    plan = recipe("two_stage", **own)
                     run = load_or_fit(plan, *course.sets(plan, images), runs=course.runs_folder())
                     name = f"second stage {start} the first, {negatives} negatives"
                     rows.append({"system": name, **known, **measure(run, images, first)})
