@@ -159,7 +159,7 @@ class InherentCode(System):
         # smaller images than the start knows, and the paper's stride: untouched it leaves room to learn; ten times the
         # paper's beta, so that one sees what it does in so short a time
         "quick": {
-            "epochs": 3, "height": 64, "width": 32, "batch": 64, "instances": 0, "last_stride": 2, "lr": 1e-3,
+            "epochs": 2, "height": 64, "width": 32, "batch": 64, "instances": 0, "last_stride": 2, "lr": 1e-3,
             "backbone_lr": 0.3, "weight_decay": 5e-4, "pretrained": "synthetic", "beta": 5e-4,
         },
         # paper 004: Adam, lr 2e-4, batch 32, 300 epochs, 128 x 48, flip and crop; the size of its "L2 weight decay" it

@@ -199,7 +199,7 @@ class PartMultitask(System):
     RECIPES: ClassVar[Recipes] = {
         "smoke": {"epochs": 2, "height": 64, "width": 32, "batch": 32, "instances": 4, "last_stride": 2},
         "quick": {
-            "epochs": 3, "height": 64, "width": 32, "batch": 32, "instances": 4, "last_stride": 2, "lr": 1e-3,
+            "epochs": 2, "height": 64, "width": 32, "batch": 32, "instances": 4, "last_stride": 2, "lr": 1e-3,
             "backbone_lr": 0.3, "pretrained": "synthetic",
         },
         # paper 003, section IV-B: 384 x 128, P = 8, K = 4, SGD, lr 2e-4, 320 epochs, exponential decay from epoch 160

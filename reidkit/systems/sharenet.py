@@ -208,7 +208,7 @@ class Sharenet(System):
             "mining": "all",
         },
         "quick": {
-            "epochs": 2, "height": 64, "width": 32, "batch": 64, "instances": 4, "last_stride": 2, "metric": "cosine",
+            "epochs": 1, "height": 64, "width": 32, "batch": 64, "instances": 4, "last_stride": 2, "metric": "cosine",
             "lr": 3e-3, "backbone_lr": 0.1, "pretrained": "synthetic",
         },
         # paper 000 on a ResNet-50: batch 32, lr 1e-4 divided by 10 in steps, alpha 0.05, FC 1024, batch norm, ReLU,
