@@ -246,19 +246,8 @@ def render(name: str) -> str:
     )
     engine.filters |= {"points": points, "plain": lambda value: f"{value:.1f}"}
     start = pd.read_csv(FIGURES / "learnable.csv", index_col="task")
-    given: list[Callable[..., Any]] = [
-        rows_of,
-        table,
-        mean,
-        difference,
-        pivot,
-        maps,
-        reduction,
-        learnable,
-        verdicts,
-        evidence,
-    ]
-    given += [sharing, attention, identity, codes, summed]
+    given: list[Callable[..., Any]] = [rows_of, table, mean, difference, pivot, maps, reduction, learnable, verdicts]
+    given += [evidence, sharing, attention, identity, codes, summed]
     return engine.get_template(name).render({call.__name__: call for call in given}, start=start)
 
 

@@ -72,7 +72,7 @@ VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "lesson": (
         "ResNet-18, synthetic start, as in lesson 00: 64 x 32, 3 epochs",
         "baseline",
-        {"height": 64, "width": 32, "epochs": 3, "lr": 3e-3, "backbone_lr": 0.3},
+        {name: getattr(course.baseline_recipe(), name) for name in ("height", "width", "epochs", "lr", "backbone_lr")},
     ),
     "both-synthetic-gentle": (
         "ResNet-18, synthetic start, identity + triplet, 10 epochs at 3e-4",

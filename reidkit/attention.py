@@ -559,7 +559,7 @@ def faded(
     times = (steps + 1, 1, 1, 1)
     shown = torch.where(hot == insert, images.repeat(times), blank.repeat(times))
     with untouched(network), torch.no_grad():
-        sure = network.answer(shown)[t].softmax(1).cpu()
+        sure = torch.cat([network.answer(some)[t].softmax(1).cpu() for some in shown.split(64)])
     return sure.gather(1, classes.repeat(steps + 1)[:, None]).view(steps + 1, -1).T
 
 
@@ -603,12 +603,13 @@ def localisation(
     if "cam" in methods:
         pairs = zip(given.split(batch), classes.clamp(min=0).to(device).split(batch), strict=True)
         cams = torch.cat([class_maps(rest, some, chosen) for some, chosen in pairs])
+        cams = normalise(cams, read_by(rest, cams))
 
     def maps_of(task: str, method: str, index: Tensor, said: Tensor) -> Tensor:
         if method in guesses:
             return guesses[method].expand(len(index), -1, -1)
         if method == "cam":
-            return _enlarged(normalise(cams, read_by(rest, cams))[index.to(device), network.tasks.index(task)], size)
+            return _enlarged(cams[index.to(device), network.tasks.index(task)], size)
         maps = [torch.empty(0, *size)]  # of no image none
         for some, label in zip(index.split(batch), said.split(batch), strict=True) if len(index) else ():
             pixels = given[some.to(device)]

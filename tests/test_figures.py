@@ -140,14 +140,28 @@ def test_a_variant_is_known_by_its_settings() -> None:
     for system, own in SYSTEMS.items():
         for name in own.VARIANTS:
             plan = recipe(system, "quick", name, seed=3, epochs=7, dataset="viper")
-            found = measured.variant_of(plan)  # the first of those that are the same, wherever they start
-            same = recipe(system, "quick", found, seed=3, epochs=7, dataset="viper")
-            begun = {"pretrained": plan.pretrained, "backbone_lr": plan.backbone_lr}
-            assert replace(same, **begun) == plan, (system, name)
+            found = measured.variant_of(plan)  # the first of those that are the same
+            assert recipe(system, "quick", found, seed=3, epochs=7, dataset="viper") == plan, (system, name)
     assert measured.variant_of(recipe("histogram")) == ""
     assert measured.variant_of(recipe("part_multitask", identity=0.5)) == ""
     assert measured.variant_of(recipe("aanet", "paper", backbone="resnet152", batch=24)) == "deeper"
     assert measured.variant_of(recipe("aanet", "paper", backbone="resnet101")) == ""  # no row of the paper is that deep
+
+
+def test_only_seeds_and_folds_share_a_row() -> None:
+    """Means are of one recipe: another start, size or kind of negatives is another row, named by what differs."""
+    start, blank = recipe("aanet"), recipe("aanet", pretrained="none")
+    short = "aanet, attention, resnet18, epochs 1"
+    assert measured.names_of([start, recipe("aanet", seed=1), recipe("aanet", fold=2)]) == [short] * 3
+    assert measured.names_of([start, blank, replace(blank, seed=1)]) == [
+        f"{short}, pretrained {word}" for word in ("synthetic", "none", "none")
+    ]
+    second = [recipe("two_stage", variant="identity", pretrained=f"/runs/{seed}", seed=seed) for seed in (0, 1)]
+    assert len(set(measured.names_of(second))) == 1  # each from the first stage of its own seed
+    changed = [replace(second[0], negatives="similar"), recipe("aanet", channels=64), start]
+    assert len(set(measured.names_of([*second, *changed]))) == 4
+    assert measured.names_of(changed[1:])[0].endswith("channels 64")  # an option of the system
+    assert "alone" in measured.names_of([recipe("two_stage", variant="alone")])[0]
 
 
 def test_runs_stand_beside_each_other(tmp_path: Path) -> None:

@@ -98,8 +98,8 @@ def test_the_core_is_small() -> None:
 
 def test_the_library_is_small() -> None:
     # 10,300 for what there was before a start that has learnt came along: crowd, system, weights, search without a run,
-    # tests of a map that ask the network again
-    assert sum(map(code_lines, FILES)) <= 10_550
+    # tests of a map that ask the network again, tables that average only what is one recipe
+    assert sum(map(code_lines, FILES)) <= 10_560
     assert sum(code_lines(path) for path in PACKAGE.glob("*.py")) <= 4500
 
 

@@ -319,9 +319,6 @@ def test_the_second_stage_answers_no_attributes(tmp_path: Path) -> None:
             answer(one, PEOPLE)
 
 
-# --- other light ---
-
-
 # --- options and recipes ---
 
 

@@ -200,11 +200,8 @@ def references(images: pd.DataFrame, profile: str = "quick") -> dict[str, Scores
     from ..runs import load_or_fit
 
     scores, name = {}, images.attrs["dataset"]
-    plans = {
-        "colours alone": recipe("histogram", profile, dataset=name),
-        "baseline (lesson 00)": baseline_recipe(name, profile),
-    }
-    for title, plan in plans.items():
+    plans = recipe("histogram", profile, dataset=name), baseline_recipe(name, profile)
+    for title, plan in zip(("colours alone", "baseline (lesson 00)"), plans, strict=True):
         run = load_or_fit(plan, *sets(plan, images), runs=runs_folder())
         query, gallery = (features_of(run, images, split) for split in ("query", "gallery"))
         scores[title] = Comparison.of(query, gallery, plan.metric).score()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -138,11 +138,8 @@ def runs_beside_published(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
         row, metric, n, mean, deviation, published; n is 0 and mean missing for rows that only a paper has.
     """
     measured, peers = [], []
-    for run in runs:
-        plan = run.recipe
-        variant = variant_of(plan)
-        trained = "" if plan.system == "histogram" else f"{plan.backbone}, epochs {plan.epochs}"
-        name = ", ".join(filter(None, (plan.system, variant, trained)))
+    for run, name in zip(runs, names_of([run.recipe for run in runs]), strict=True):
+        plan, variant = run.recipe, variant_of(run.recipe)
         key = (plan.system, STANDS_FOR.get(plan.dataset, plan.dataset))
         table, rows = COMPARISON_TABLES.get(key, ("", {}))
         paper = published(plan.system, table) if table else published().iloc[:0]
@@ -156,8 +153,30 @@ def runs_beside_published(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
     return pd.concat([over_trainings(pd.concat(measured)), below], ignore_index=True)
 
 
+def names_of(plans: Sequence[Recipe]) -> list[str]:
+    """What each recipe is, and all settings but seed and fold in which it differs from others that are called so.
+
+    Recipes of one name are trainings of one row: their scores may be averaged.
+    """
+    short, settings = [], []
+    for plan in plans:
+        trained = "" if plan.system == "histogram" else f"{plan.backbone}, epochs {plan.epochs}"
+        short.append(", ".join(filter(None, (plan.system, variant_of(plan), trained))))
+        start = "a run" if Path(plan.pretrained).is_absolute() else plan.pretrained  # of every seed another folder
+        settings.append({**asdict(replace(plan, seed=0, fold=0, pretrained=start, options={})), **plan.options})
+    names = []
+    for name, own in zip(short, settings, strict=True):
+        called = [other for word, other in zip(short, settings, strict=True) if word == name]
+        unlike = [f"{key} {value}" for key, value in own.items() if any(other.get(key) != value for other in called)]
+        names.append(", ".join([name, *unlike]))
+    return names
+
+
 def variant_of(plan: Recipe) -> str:
-    """Which of its system's VARIANTS a recipe is, whatever its profile changes; "" where it is none."""
+    """Which of its system's VARIANTS a recipe is, whatever its profile changes; "" where it is none.
+
+    Of several that fit, the one that starts where the recipe does.
+    """
     system = SYSTEMS[plan.system]
 
     def settings(of: Recipe) -> dict[str, object]:
@@ -165,11 +184,9 @@ def variant_of(plan: Recipe) -> str:
 
     compared = {"backbone", *(name for changes in system.VARIANTS.values() for name in changes.get("all", {}))}
     mine = settings(plan)
-    for variant in system.VARIANTS:
-        other = settings(recipe(plan.system, plan.profile, variant))
-        if all(mine[name] == other[name] for name in compared):
-            return variant
-    return ""
+    others = {variant: settings(recipe(plan.system, plan.profile, variant)) for variant in system.VARIANTS}
+    fit = [variant for variant, other in others.items() if all(mine[name] == other[name] for name in compared)]
+    return next((variant for variant in fit if others[variant]["pretrained"] == plan.pretrained), (fit or [""])[0])
 
 
 def attributes_beside_published(system: str, dataset: str, scores: pd.DataFrame) -> pd.DataFrame:

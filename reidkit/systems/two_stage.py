@@ -5,7 +5,6 @@ over the tasks. Stage "identity": the backbone, mostly that of a finished first 
 then ReLU and a linear layer to an embedding, trained with triplets that were drawn ahead.
 """
 
-# the contract gives more than is read here
 from __future__ import annotations
 
 from dataclasses import dataclass, field
