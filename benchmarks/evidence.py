@@ -19,13 +19,13 @@ from typing import Annotated
 import pandas as pd
 import torch
 import typer
+from scores import images_of
 
-from reidkit import attention, course, synthetic
-from reidkit.attributes import read_attributes
+from reidkit import attention, course
 from reidkit.backbones import bundled
 from reidkit.data import load
 from reidkit.files import write_whole
-from reidkit.images import is_person, read_images
+from reidkit.images import is_person
 from reidkit.runs import load_run
 
 METHODS = ["cam", "layercam", "hirescam"]
@@ -40,14 +40,12 @@ def measure(profile: str, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """`attention.survival`, and `attention.localisation` of the start and of its twin, on the people of one seed."""
     start = load_run(bundled("resnet18"))
     network = start.network.cpu().eval()
-    root = course.synthetic_root(profile)
-    root = root.with_name(f"{root.name}-{seed}") if seed else root
-    images = read_images("synthetic", synthetic.write(root, size=course.SYNTHETIC_SIZES[profile], seed=seed))
+    images = images_of("synthetic", None, profile, 0, seed)
     strangers = images[images["split"].isin(["query", "gallery"]) & is_person(images)]
     one = strangers.sample(frac=1, random_state=seed).groupby("pid").head(1)
     one.attrs = images.attrs
     size = start.recipe.height, start.recipe.width
-    people = load(one, *size, attributes=read_attributes("synthetic", root), parts=True)
+    people = load(one, *size, attributes=course.asked_attributes(images), parts=True)
     assert people.parts is not None
 
     def right(of: attention.System) -> torch.Tensor:
